@@ -1,0 +1,317 @@
+"""Every error that durable_kernel raises, as one tree.
+
+    DurableError (Exception)                 something a caller or a user has to act on
+    ├── JournalError                         bytes on disk
+    │   ├── JournalCorruptError              damage that is not a torn tail; nothing was cut
+    │   ├── JournalFullError                 no room; raised before anything was written
+    │   ├── JournalPoisonedError             a sync failed once; this journal takes no more acts
+    │   └── JournalVersionError              written by another version of the format
+    ├── RunError                             one run as a whole
+    │   ├── RunLockedError                   another process writes this run
+    │   ├── RunNotFoundError                 no run of that name or id
+    │   ├── UntrustedRunError                frames that this user's key did not sign
+    │   ├── RunMovedError                    the folder is not where this run lived
+    │   ├── TaintedPositionError             a cell did something that the journal does not hold
+    │   └── BranchRefusedError               going on would repeat acts of the suffix left behind
+    ├── OutcomeNotStorableError              an effect returned what no codec carries
+    ├── AnswerRejectedError                  an answer given for an act in doubt has the wrong shape
+    └── UsageError                           a command or an argument that cannot be meant
+
+    Stop (BaseException)                     control flow through user code; `except Exception` must not see it
+    ├── RequestInterrupted                   an act may or may not have happened; user code may catch it by name
+    ├── DivergenceError                      the code asks for something else than the journal recorded
+    │   └── WorldClosedError                 a replaying cell reached for the world past the journal
+    └── RunSuspendedError                    the run stops here without unwinding (in doubt and nobody to ask)
+
+A class takes facts, hands the same to `super().__init__` (so that it pickles) and builds its sentence in
+`__str__`. The sentence says where, what was found, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "AnswerRejectedError",
+    "BranchRefusedError",
+    "DivergenceError",
+    "DurableError",
+    "JournalCorruptError",
+    "JournalError",
+    "JournalFullError",
+    "JournalPoisonedError",
+    "JournalVersionError",
+    "OutcomeNotStorableError",
+    "RequestInterrupted",
+    "RunError",
+    "RunLockedError",
+    "RunMovedError",
+    "RunNotFoundError",
+    "RunSuspendedError",
+    "Stop",
+    "TaintedPositionError",
+    "UntrustedRunError",
+    "UsageError",
+    "WorldClosedError",
+]
+
+
+class DurableError(Exception):
+    """Root of everything that a caller can catch and a user can act on."""
+
+
+# --- bytes on disk ---------------------------------------------------------------------------------
+
+
+class JournalError(DurableError):
+    """A journal's bytes could not be read or written."""
+
+
+class JournalCorruptError(JournalError):
+    """Damage inside promised data. Nothing was changed on disk."""
+
+    def __init__(self, path: Path | str, offset: int, found: str) -> None:
+        super().__init__(path, offset, found)
+        self.path, self.offset, self.found = Path(path), offset, found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}, byte {self.offset}: {self.found}. This is not the torn end of an interrupted write, "
+            "so nothing was cut and nothing will be executed. Restore the file from a backup, or start anew "
+            "with `durable run --fresh` (the damaged run is kept)."
+        )
+
+
+class JournalFullError(JournalError):
+    """The disk has no room for these frames. None of them was written."""
+
+    def __init__(self, path: Path | str, wanted_bytes: int, reason: str) -> None:
+        super().__init__(path, wanted_bytes, reason)
+        self.path, self.wanted_bytes, self.reason = Path(path), wanted_bytes, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: no room for {self.wanted_bytes} bytes ({self.reason}). The journal is as it was before. "
+            "Free some space and run the cell again."
+        )
+
+
+class JournalPoisonedError(JournalError):
+    """The disk reported an error while syncing. The journal refuses further acts."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = Path(path), reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: the disk failed to sync ({self.reason}). What was written since the last sync may be lost "
+            "although a later sync would report success, so this journal takes no further acts. Check the disk, then "
+            "restart the kernel."
+        )
+
+
+class JournalVersionError(JournalError):
+    """The segment was written by a version of the format that this build does not read."""
+
+    def __init__(self, path: Path | str, found: int, supported: int) -> None:
+        super().__init__(path, found, supported)
+        self.path, self.found, self.supported = Path(path), found, supported
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: journal format {self.found}, but this build reads format {self.supported}. "
+            "Install a matching durable-kernel; nothing was changed."
+        )
+
+
+# --- one run ---------------------------------------------------------------------------------------
+
+
+class RunError(DurableError):
+    """A run cannot be opened or continued as asked."""
+
+
+class RunLockedError(RunError):
+    """Another process holds the run's lock. `holder` is what it wrote about itself (may be empty)."""
+
+    def __init__(self, folder: Path | str, holder: str) -> None:
+        super().__init__(folder, holder)
+        self.folder, self.holder = Path(folder), holder
+
+    def __str__(self) -> str:
+        who = f" ({self.holder})" if self.holder else ""
+        return (
+            f"{self.folder}: another process is writing this run{who}. "
+            "Stop that kernel first; a run has one writer at a time."
+        )
+
+
+class RunNotFoundError(RunError):
+    """No run has that id or name."""
+
+    def __init__(self, asked: str, store: Path | str, near: tuple[str, ...] = ()) -> None:
+        super().__init__(asked, store, near)
+        self.asked, self.store, self.near = asked, Path(store), near
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {', '.join(self.near)}?" if self.near else " `durable ls` shows what is there."
+        return f"no run {self.asked!r} in {self.store}.{hint}"
+
+
+class UntrustedRunError(RunError):
+    """Frames that were not signed with this user's key. Nothing of the run was executed."""
+
+    def __init__(self, run_id: str, path: Path | str, offset: int) -> None:
+        super().__init__(run_id, path, offset)
+        self.run_id, self.path, self.offset = run_id, Path(path), offset
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id}: the frame at {self.path}, byte {self.offset} was not signed with your key, so nothing of "
+            f"this run is executed. It was written by somebody else, with a lost key, or changed afterwards. Look at it "
+            f"with `durable show {self.run_id}`; `durable trust {self.run_id}` accepts exactly these bytes as your own."
+        )
+
+
+class RunMovedError(RunError):
+    """META names another machine or folder: moved, or copied? Only the user knows."""
+
+    def __init__(self, run_id: str, recorded: str, found: str) -> None:
+        super().__init__(run_id, recorded, found)
+        self.run_id, self.recorded, self.found = run_id, recorded, found
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id} lived at {self.recorded}, and is now at {self.found}. If both copies went on, acts would "
+            f"happen twice. If you moved it: `durable trust {self.run_id} --moved`. If it is a copy, start a new run."
+        )
+
+
+class TaintedPositionError(RunError):
+    """A position crossed the boundary unrecorded; re-executing it could repeat an act."""
+
+    def __init__(self, position: int, crossings: tuple[str, ...]) -> None:
+        super().__init__(position, crossings)
+        self.position, self.crossings = position, crossings
+
+    def __str__(self) -> str:
+        what = "; ".join(self.crossings) or "an unrecorded act"
+        return (
+            f"cell at position {self.position} did something the journal does not hold: {what}. It is not executed again "
+            "by itself. `%durable restore --redo` (or `durable run --redo`) executes it again, with those acts; "
+            "`%durable fresh` starts a new run."
+        )
+
+
+class BranchRefusedError(RunError):
+    """An edited cell would leave acts behind that were done and cannot be undone."""
+
+    def __init__(self, position: int, acts: tuple[str, ...]) -> None:
+        super().__init__(position, acts)
+        self.position, self.acts = position, acts
+
+    def __str__(self) -> str:
+        listed = "; ".join(self.acts)
+        return (
+            f"the cell at position {self.position} differs from the recorded one, and this run already did, from there "
+            f"on: {listed}. Going on would do that again. Nothing was executed. Restore the cell, allow it with "
+            "`--repeat-acts`, or start anew with `--fresh`."
+        )
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+class OutcomeNotStorableError(DurableError):
+    """An effect returned something that neither the codec nor the object codec can store."""
+
+    def __init__(self, call: str, type_name: str, reason: str) -> None:
+        super().__init__(call, type_name, reason)
+        self.call, self.type_name, self.reason = call, type_name, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.call} returned a {self.type_name}, which cannot be stored ({self.reason}). "
+            "Return something storable: plain values, arrays, data frames, or picklable objects."
+        )
+
+
+class AnswerRejectedError(DurableError):
+    """An answer supplied for an act in doubt does not have the shape that its kind needs."""
+
+    def __init__(self, kind: str, found: str, expected: str) -> None:
+        super().__init__(kind, found, expected)
+        self.kind, self.found, self.expected = kind, found, expected
+
+    def __str__(self) -> str:
+        return f"an answer for {self.kind} needs {self.expected}, but {self.found}. The act is still in doubt."
+
+
+class UsageError(DurableError):
+    """A command, option or argument that cannot be carried out as written."""
+
+
+# --- control flow through user code ------------------------------------------------------------------
+
+
+class Stop(BaseException):  # noqa: N818 - the root of control flow is not an error
+    """Root of what passes through user code. Not an `Exception`: a retry loop must not swallow it."""
+
+
+class RequestInterrupted(Stop):  # noqa: N818 - the name is public contract, as in Flawless
+    """An act was announced, and whether it happened is not known. Raised where user code names it."""
+
+    def __init__(self, call: str, where: str, announced_at: str) -> None:
+        super().__init__(call, where, announced_at)
+        self.call, self.where, self.announced_at = call, where, announced_at
+
+    def __str__(self) -> str:
+        return (
+            f"{self.where}: {self.call} was announced at {self.announced_at} and the process died before an answer was "
+            "recorded. It may or may not have happened; it was not sent again."
+        )
+
+
+class DivergenceError(Stop):
+    """The code asks for something else than the journal recorded. Nothing was executed."""
+
+    def __init__(
+        self,
+        where: str,
+        recorded: str,
+        asked: str,
+        differences: tuple[str, ...] = (),
+        likely_cause: str = "",
+    ) -> None:
+        super().__init__(where, recorded, asked, differences, likely_cause)
+        self.where, self.recorded, self.asked = where, recorded, asked
+        self.differences, self.likely_cause = differences, likely_cause
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.where}: the code asks for {self.asked}, but the journal recorded {self.recorded}.",
+            *(f"  {difference}" for difference in self.differences),
+        ]
+        if self.likely_cause:
+            lines.append(f"Likely cause: {self.likely_cause}")
+        lines.append(
+            "Nothing was sent and nothing is lost. Restore the cell, or run %durable fresh to start a new run "
+            "(this one is kept)."
+        )
+        return "\n".join(lines)
+
+
+class WorldClosedError(DivergenceError):
+    """A replaying cell tried to act on the world past the journal; it was stopped before it happened."""
+
+
+class RunSuspendedError(Stop):
+    """The run stops here; `reason` is one sentence. Nothing after this point is executed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
