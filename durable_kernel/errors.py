@@ -155,7 +155,11 @@ class RunNotFoundError(RunError):
         self.asked, self.store, self.near = asked, Path(store), near
 
     def __str__(self) -> str:
-        hint = f" Did you mean {', '.join(self.near)}?" if self.near else " `durable ls` shows what is there."
+        hint = (
+            f" Did you mean {', '.join(self.near)}?"
+            if self.near
+            else " `durable ls` shows what is there."
+        )
         return f"no run {self.asked!r} in {self.store}.{hint}"
 
 

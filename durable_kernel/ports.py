@@ -37,6 +37,7 @@ __all__ = [
     "Outcome",
     "Port",
     "Repeat",
+    "Secret",
     "Source",
     "Step",
     "Witness",
@@ -130,6 +131,19 @@ class Outcome:
         """Describe a raised exception: an `Exception` ended the call, any other BaseException abandoned it."""
         ending = Ending.ERROR if isinstance(error, Exception) else Ending.ABANDONED
         return cls(ending, None, describe_error(error, **extra))
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Part of an answer that only replay may see (Set-Cookie, getpass): stored encrypted, shown as ‹sealed› (H18).
+
+    May stand anywhere inside a head or a value; replay hands the effect a Secret again.
+    """
+
+    value: str | bytes
+
+    def __repr__(self) -> str:
+        return "‹sealed›"
 
 
 _CARRIED = (str, bytes, int, float, bool, type(None))
@@ -286,7 +300,10 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         CURRENT_LANE.set(self._lane)
         INSIDE_EFFECT.set(self._inside)
@@ -308,7 +325,10 @@ class entered:  # noqa: N801 - the counterpart of `suspended`
         return self._lane
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         CURRENT_LANE.set(self._previous)
         INSIDE_EFFECT.set(self._inside)
