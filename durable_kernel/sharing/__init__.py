@@ -1,0 +1,1 @@
+"""Runs that leave this machine: export, import, verify, diff and fork."""
