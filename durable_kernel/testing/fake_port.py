@@ -1,0 +1,263 @@
+"""A whole port in memory: effects are tested against it, without journal, replay or runtime.
+
+    live = FakePort()                        first session: every step is live, everything is kept
+    again = FakePort(live.journal())         second session: the same questions are answered from it
+    cut = FakePort(live.journal().cut(n))    as after a kill -9 inside the n-th call
+
+It keeps the promises of `durable_kernel.ports` in their simplest form: calls match one by one per
+lane and are verified by kind and identity, draws match per (lane, kind), soft columns per (lane,
+kind). A call in doubt is made again if it may be repeated at all; otherwise `doubt` decides, or
+RequestInterrupted is raised. It knows no time: `Repeat.seconds_max` is only compared with zero.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from durable_kernel.errors import DivergenceError, RequestInterrupted, WorldClosedError
+from durable_kernel.ports import (
+    AnswerParser,
+    Call,
+    Lane,
+    Outcome,
+    Source,
+    entered,
+)
+
+__all__ = ["FakeJournal", "FakePort", "FakeStep", "FakeWitness", "RecordedCall"]
+
+Doubt = Callable[[Call, AnswerParser | None], Outcome]
+
+
+@dataclass
+class RecordedCall:
+    """One call as the journal holds it. `outcome` None: the process died before it was settled."""
+
+    lane: str
+    call: Call
+    head: Any = None
+    parts: list[bytes] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+
+@dataclass
+class FakeJournal:
+    """Everything that one session recorded. Columns and draws are keyed by (lane path, kind)."""
+
+    calls: list[RecordedCall] = field(default_factory=list)
+    draws: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    soft: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+
+    def cut(self, index: int, *, parts: int | None = None, head: bool = True) -> FakeJournal:
+        """Return a copy that ends inside call `index`: without outcome, with `parts` parts."""
+        cut = copy.deepcopy(self)
+        del cut.calls[index + 1 :]
+        last = cut.calls[index]
+        last.outcome = None
+        last.head = last.head if head else None
+        last.parts = last.parts[:parts]
+        return cut
+
+
+class FakeStep:
+    """One begun call of a `FakePort`. What is recorded stands in `entry`."""
+
+    def __init__(self, key: str, entry: RecordedCall, known: RecordedCall | None) -> None:
+        self.entry = entry
+        self.idempotency_key = key
+        self.outcome: Outcome | None = None if known is None else known.outcome
+        self.head: Any = None if known is None else known.head
+        self.parts: list[bytes] = [] if known is None else list(known.parts)
+
+    def set_head(self, head: Any) -> None:
+        assert self.outcome is None, "a replayed step takes no head"
+        assert self.entry.head is None, "a head is recorded once; compare with step.head instead"
+        self.entry.head = head
+
+    def add_part(self, data: bytes) -> None:
+        assert self.outcome is None, "a replayed step takes no parts"
+        assert self.entry.outcome is None, "a settled step takes no parts"
+        self.entry.parts.append(bytes(data))
+
+    def settle(self, outcome: Outcome) -> None:
+        assert self.outcome is None, "a replayed step is settled already"
+        if self.entry.outcome is None:
+            self.entry.outcome = outcome
+
+
+class FakePort:
+    """Implements `ports.Port`. `calls` lists every call begun, live or replayed, in order.
+
+    `answered` and `made` count steps served from the journal and steps that went to the world.
+    """
+
+    run_id = "fake-run"
+
+    def __init__(self, recorded: FakeJournal | None = None, *, doubt: Doubt | None = None) -> None:
+        self._known = copy.deepcopy(recorded) if recorded is not None else FakeJournal()
+        self._written = FakeJournal(
+            draws=defaultdict(list, {key: [] for key in self._known.draws}),
+            soft=defaultdict(list, copy.deepcopy(self._known.soft)),
+        )
+        self._doubt = doubt
+        self._ordinals: Counter[str] = Counter()
+        self.lanes: dict[str, Lane] = {}
+        self.calls: list[Call] = []
+        self.steps: list[FakeStep] = []
+        self.notes: list[str] = []
+        self.flushes = 0
+        self.answered = 0
+        self.made = 0
+
+    # --- what a test asks ---
+
+    def make_lane(self, path: str = "") -> Lane:
+        """Return the lane of that path; made once."""
+        if path not in self.lanes:
+            self.lanes[path] = Lane(path, self, lambda kind: self._make_source(path, kind))
+        return self.lanes[path]
+
+    @contextmanager
+    def cell(self, path: str = "") -> Iterator[Lane]:
+        """Run the body as a cell would: with the lane current."""
+        with entered(self.make_lane(path)) as lane:
+            yield lane
+
+    def journal(self) -> FakeJournal:
+        """Return a copy of all that is recorded by now, as the next session would find it."""
+        self._take_pending()
+        found = copy.deepcopy(self._written)
+        found.calls.extend(copy.deepcopy(self._known.calls))
+        for key, values in self._known.draws.items():
+            found.draws[key].extend(values)
+        return FakeJournal(found.calls, dict(found.draws), dict(found.soft))
+
+    def column(self, kind: str, path: str = "") -> list[Any]:
+        """Return the recorded values of one soft kind."""
+        self._take_pending()
+        return list(self._written.soft.get((path, kind), []))
+
+    # --- Port ---
+
+    @property
+    def is_live(self) -> bool:
+        return not self._known.calls and not any(self._known.draws.values())
+
+    def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> FakeStep:
+        self.flush()
+        self.calls.append(call)
+        ordinal = self._ordinals[lane.path]
+        self._ordinals[lane.path] += 1
+        known = self._take_known(lane, call)
+        entry = known if known is not None else RecordedCall(lane.path, call)
+        self._written.calls.append(entry)
+        step = FakeStep(f"{self.run_id}/{lane.path}/{ordinal}", entry, known)
+        self.steps.append(step)
+        if known is not None and known.outcome is None:
+            self._settle_doubt(step, call, answer)
+        if step.outcome is None:
+            self.made += 1
+        else:
+            self.answered += 1
+        return step
+
+    async def begin_async(
+        self, lane: Lane, call: Call, answer: AnswerParser | None = None
+    ) -> FakeStep:
+        return self.begin(lane, call, answer)
+
+    def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
+        key = (lane.path, kind)
+        waiting = self._known.draws.get(key)
+        value = waiting.pop(0) if waiting else produce()
+        self._written.draws[key].append(value)
+        return value
+
+    def flush(self) -> None:
+        self.flushes += 1
+        self._take_pending()
+
+    def note(self, lane: Lane, sentence: str) -> None:
+        self.notes.append(sentence)
+
+    # --- inside ---
+
+    def _take_known(self, lane: Lane, call: Call) -> RecordedCall | None:
+        for index, known in enumerate(self._known.calls):
+            if known.lane != lane.path:
+                continue
+            if (known.call.kind, known.call.identity) != (call.kind, call.identity):
+                raise DivergenceError(
+                    f"lane {lane.path!r}",
+                    f"{known.call.kind} {known.call.identity}",
+                    f"{call.kind} {call.identity}",
+                )
+            return self._known.calls.pop(index)
+        return None
+
+    def _settle_doubt(self, step: FakeStep, call: Call, answer: AnswerParser | None) -> None:
+        if call.repeat.seconds_max > 0:
+            return
+        if self._doubt is None:
+            raise RequestInterrupted(call.label, "cell", "an earlier time")
+        step.outcome = step.entry.outcome = self._doubt(call, answer)
+
+    def _make_source(self, path: str, kind: str) -> Source | None:
+        recorded = self._known.soft.get((path, kind), [])
+        if not recorded and self.is_live:
+            return None
+        lane = self.lanes[path]
+        waiting = list(reversed(recorded))
+        last: Any = recorded[-1] if recorded else None
+
+        def read(original: Callable[[], Any]) -> Any:
+            """Serve a record; used up, repeat the last one until the run is live (H31)."""
+            nonlocal last
+            if waiting:
+                return waiting.pop()
+            if self.is_live or last is None:
+                if self.is_live:
+                    lane.make_live(kind)
+                value = original()
+                lane.record[kind](value)
+                return value
+            if _is_monotonic(kind):
+                last += 1 if kind.endswith("_ns") else 1e-9
+            return last
+
+        return read
+
+    def _take_pending(self) -> None:
+        for path, lane in self.lanes.items():
+            for kind, values in lane.take_pending():
+                self._written.soft[path, kind].extend(values)
+
+
+class FakeWitness:
+    """Implements `ports.Witness`: keeps what it is told. With `denies`, it closes the world."""
+
+    def __init__(self, *, denies: bool = False) -> None:
+        self.denies = denies
+        self.crossings: list[tuple[str, bool]] = []
+
+    @property
+    def acts(self) -> list[str]:
+        return [what for what, is_act in self.crossings if is_act]
+
+    @property
+    def observations(self) -> list[str]:
+        return [what for what, is_act in self.crossings if not is_act]
+
+    def crossing(self, what: str, *, is_act: bool) -> None:
+        self.crossings.append((what, is_act))
+        if self.denies:
+            raise WorldClosedError("a test", "nothing", what)
+
+
+def _is_monotonic(kind: str) -> bool:
+    return kind.startswith(("time.monotonic", "time.perf", "time.process", "time.thread"))
