@@ -1,0 +1,77 @@
+# The one front door. Nothing here needs root: tests that want Debian packages are skipped, with a
+# printed count; `.ci/run` installs those packages and skips nothing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+EXTRAS ?= dev
+# The newest supported interpreter that works. Read only when an environment is made.
+PYTHON ?= $(shell .ci/pythons | { read -r version path && echo "$$path"; })
+ARGS ?=
+
+bin := $(VENV)/bin
+installed := $(VENV)/.installed-$(EXTRAS)
+inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
+
+.PHONY: help setup test check lint types layers format coverage demo bench campaign compare build clean
+
+help:  ## what this file can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  ARGS=... is handed on to pytest, the benchmarks, the campaign and the demo"
+
+setup: $(installed)  ## make .venv with everything (PYTHON=... chooses the interpreter)
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "setup: no working Python 3.11, 3.12 or 3.13 found; name one with PYTHON=..."; exit 1; }
+	@echo "setup: making $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.made $(inputs)
+	@echo "setup: installing durable_kernel with [$*] into $(VENV); the first time takes about a minute"
+	@$(bin)/python -m pip install -qq --disable-pip-version-check -e '.[$*]'
+	@touch $@
+	@echo "setup: $(VENV) is ready ($$($(bin)/python --version))"
+
+test: $(installed)  ## the tests, with every interpreter found among 3.11, 3.12 and 3.13
+	@VENV="$(VENV)" MAKE="$(MAKE)" .ci/test $(ARGS)
+
+check: lint types layers  ## lint, types and layers
+
+lint: $(installed)  ## ruff: rules and format
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+
+types: $(installed)  ## mypy --strict over package and tests
+	$(bin)/mypy
+
+layers: $(installed)  ## the rooms import only downwards
+	$(bin)/lint-imports
+
+format: $(installed)  ## rewrite the files as lint wants them
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+coverage: $(installed)  ## the tests with branch coverage, one interpreter
+	$(bin)/python -m pytest --cov --cov-report=term $(ARGS)
+
+demo: $(VENV)/.installed-demo  ## a real pipeline, killed and resumed (ATTACK=1: you press the key)
+	$(bin)/python notebooks/demo.py $(if $(ATTACK),--attack) $(ARGS)
+
+bench: $(installed)  ## the budgets of the design, measured
+	$(bin)/python benchmarks/run.py $(ARGS)
+
+campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
+	$(bin)/python -m tests.crash.campaign $(if $(KILLS),--kills $(KILLS)) $(ARGS)
+
+compare: $(installed)  ## the same pipeline, killed the same way, in other tools
+	$(bin)/python benchmarks/compare.py $(ARGS)
+
+build: $(installed)  ## wheel and source archive in dist/
+	$(bin)/python -m build
+
+clean:  ## remove what make, the tools and the tests left behind
+	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+	  .hypothesis .coverage .coverage.*
+	find durable_kernel tests benchmarks notebooks -name __pycache__ -prune -exec rm -rf {} +

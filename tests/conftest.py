@@ -1,0 +1,97 @@
+"""What holds for every test: nothing of the user's is touched, and a skip is never silent.
+
+A test that needs a program from the system says `@pytest.mark.needs_tool("name")`. Where the
+program is missing the test is skipped, and the run ends with a count and the Debian packages that
+would help. Under DURABLE_REQUIRE_TOOLS=1 (`.ci/run`) every skip fails, but for those whose reason
+begins with "only on": they name a platform or an interpreter that no package can supply.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+PACKAGES = Path(__file__).parent.parent / ".ci" / "debian-packages"
+ALLOWED_REASON = "only on "
+
+# Two busy cores make any deadline a coin toss, and a change has to meet the cases its review met.
+# HYPOTHESIS_PROFILE=explore draws new ones, for a machine that has a night.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+missing_tools = pytest.StashKey[set[str]]()
+reasons = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[missing_tools] = set()
+    config.stash[reasons] = []
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs_tool"):
+        (tool,) = marker.args
+        if shutil.which(tool) is None:
+            item.config.stash[missing_tools].add(tool)
+            pytest.skip(f"needs {tool}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+) -> object:
+    """Note why a test was skipped; expected failures are no skips."""
+    if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
+        config.stash[reasons].append(str(report.longrepr[2]).removeprefix("Skipped: "))
+    return (yield)
+
+
+def _is_required() -> bool:
+    return os.environ.get("DURABLE_REQUIRE_TOOLS") == "1"
+
+
+def _unexcused(config: pytest.Config) -> list[str]:
+    return [reason for reason in config.stash[reasons] if not reason.startswith(ALLOWED_REASON)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _is_required() and _unexcused(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    skipped = config.stash[reasons]
+    if not skipped:
+        return
+    terminalreporter.section("skipped")
+    terminalreporter.line(
+        f"skipped: {len(skipped)}, of these for want of what could be there: "
+        f"{len(_unexcused(config))}"
+    )
+    if tools := config.stash[missing_tools]:
+        packages = dict(
+            line.split()
+            for line in PACKAGES.read_text().splitlines()
+            if line and not line.startswith("#")
+        )
+        wanted = sorted({packages.get(tool, tool) for tool in tools})
+        terminalreporter.line(f"as root: apt-get install {' '.join(wanted)}")
+    if _is_required() and _unexcused(config):
+        terminalreporter.line("DURABLE_REQUIRE_TOOLS=1: a skip is a failure", red=True)
+
+
+@pytest.fixture(autouse=True)
+def _home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a store of its own, and none of the settings of the shell that started it."""
+    for name in [name for name in os.environ if name.startswith("DURABLE_")]:
+        if name != "DURABLE_REQUIRE_TOOLS":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DURABLE_HOME", str(tmp_path / "durable-home"))
