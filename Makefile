@@ -57,7 +57,7 @@ coverage: $(installed)  ## the tests with branch coverage, one interpreter
 	$(bin)/python -m pytest --cov --cov-report=term $(ARGS)
 
 demo: $(VENV)/.installed-demo  ## a real pipeline, killed and resumed (ATTACK=1: you press the key)
-	$(bin)/python notebooks/demo.py $(if $(ATTACK),--attack) $(ARGS)
+	$(bin)/python -m notebooks.demo $(if $(ATTACK),--attack) $(ARGS)
 
 bench: $(installed)  ## the budgets of the design, measured
 	$(bin)/python benchmarks/run.py $(ARGS)
