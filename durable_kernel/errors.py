@@ -14,6 +14,8 @@
     │   ├── TaintedPositionError             a cell did something that the journal does not hold
     │   └── BranchRefusedError               going on would repeat acts of the suffix left behind
     ├── OutcomeNotStorableError              an effect returned what no codec carries
+    ├── CodecError (ValueError)              bytes that the codec never wrote; nothing was executed
+    ├── SealedSecretError                    a secret that this key does not open
     ├── AnswerRejectedError                  an answer given for an act in doubt has the wrong shape
     └── UsageError                           a command or an argument that cannot be meant
 
@@ -34,6 +36,7 @@ from pathlib import Path
 __all__ = [
     "AnswerRejectedError",
     "BranchRefusedError",
+    "CodecError",
     "DivergenceError",
     "DurableError",
     "JournalCorruptError",
@@ -48,6 +51,7 @@ __all__ = [
     "RunMovedError",
     "RunNotFoundError",
     "RunSuspendedError",
+    "SealedSecretError",
     "Stop",
     "TaintedPositionError",
     "UntrustedRunError",
@@ -238,6 +242,34 @@ class OutcomeNotStorableError(DurableError):
         return (
             f"{self.call} returned a {self.type_name}, which cannot be stored ({self.reason}). "
             "Return something storable: plain values, arrays, data frames, or picklable objects."
+        )
+
+
+class CodecError(DurableError, ValueError):
+    """Bytes that are not a value of the codec. Nothing of them was executed."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            f"these bytes are not a value that durable_kernel wrote: {self.found}. Nothing was executed. "
+            "If they come from a journal, `durable show` tells which frames still verify."
+        )
+
+
+class SealedSecretError(DurableError):
+    """A sealed secret cannot be opened. `reason` is a clause."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"this secret stays sealed: {self.reason}. Run with the key that wrote it "
+            "(DURABLE_KEY_FILE), or supply the secret anew."
         )
 
 

@@ -1,0 +1,325 @@
+"""Encoding: one value to its canonical bytes. What cannot be carried fails here, when it is made.
+
+Columns of plain scalars go to msgpack's C packer whole; everything else is written item by item,
+exact type by exact type: a subclass of a builtin is never flattened. The value is only read: no
+method of a user's class is called. Aliases are not kept: a list that stands twice inside a value
+comes back as two equal lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Self
+
+import msgpack
+from blake3 import blake3
+
+from durable_kernel.codec.arrays import ARRAYS
+from durable_kernel.codec.frames import FRAMES
+from durable_kernel.codec.layout import DEPTH_MAX, Ext, Leaf
+from durable_kernel.codec.moments import MOMENTS
+from durable_kernel.codec.records import record_fields, record_name
+from durable_kernel.codec.scalars import SCALARS
+from durable_kernel.codec.sealing import Sealed, Sealer
+from durable_kernel.errors import OutcomeNotStorableError
+
+__all__ = ["digest", "encode", "is_storable", "type_name"]
+
+_NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
+_NUMBERS: Final = frozenset({int, float})
+_LEAF_BY_TYPE: Final[Mapping[type, Leaf]] = {
+    kind: leaf for leaf in (*SCALARS, *MOMENTS) for kind in leaf.kinds
+}
+_SETS: Final[Mapping[type, Ext]] = {set: Ext.SET, frozenset: Ext.FROZENSET}
+_LONG_COLUMN: Final = 64
+"""Items from which on a column of numbers is proved to be one after packing, not before."""
+
+_FOREIGN: Final = (*ARRAYS, *FRAMES)
+_PARTLY_CARRIED: Final = frozenset({Ext.DATETIME, Ext.TIME, Ext.FRACTION})
+_KEY_SHOWN_CHARS_MAX: Final = 40
+_DEEP_PATH_SEGMENTS: Final = 3
+
+
+def encode(
+    value: object,
+    *,
+    sealer: Sealer | None = None,
+    store_object: Callable[[object], bytes] | None = None,
+    call: str = "the call",
+) -> bytes:
+    """Return the bytes of a value; equal values of equal types give equal bytes, but for secrets.
+
+    `store_object` gets each part that the format does not carry, and returns the bytes of class
+    *object* that stand for it; what it raises passes through. `call` names the effect in errors.
+    Raises OutcomeNotStorableError, with type and place, for a part that nobody carries, for a
+    cycle, for more than 100 levels of nesting, and for an open `Sealed` without a sealer.
+    """
+    encoder = _Encoder(sealer, store_object)
+    parts: list[bytes] = []
+    try:
+        encoder.write(value, parts, 0)
+    except _NotCarriedError as found:
+        raise OutcomeNotStorableError(call, found.type_name, found.sentence()) from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def digest(value: object) -> str:
+    """Return the BLAKE3 of the canonical bytes, 64 hex digits: the identity of a value.
+
+    Raises OutcomeNotStorableError as `encode` does. A `Sealed` has no digest: it would be a means
+    to guess the secret; use `keyed_hash`.
+    """
+    return blake3(encode(value)).hexdigest()
+
+
+def is_storable(value: object) -> bool:
+    """Tell cheaply whether `encode` carries the value, given a sealer but no `store_object`.
+
+    Structure is looked at, not content: of a frame only the types of its columns.
+    """
+    return _is_carried(value, 0)
+
+
+def type_name(value: object) -> str:
+    """Return the full name of a value's class, without asking the class or its metaclass."""
+    kind = type(value)
+    name: str = type.__dict__["__qualname__"].__get__(kind)
+    module = type.__dict__["__module__"].__get__(kind)
+    return f"{module}.{name}" if isinstance(module, str) and module != "builtins" else name
+
+
+class _NotCarriedError(Exception):
+    """A part cannot be carried. It collects the way up to the result, innermost step first."""
+
+    def __init__(self, type_name: str, reason: str, *, is_too_deep: bool = False) -> None:
+        super().__init__(type_name, reason)
+        self.type_name, self.reason, self.is_too_deep = type_name, reason, is_too_deep
+        self._way_up: list[tuple[str, int]] = []
+
+    def inside(self, container: object, step: str) -> Self:
+        self._way_up.append((step, id(container)))
+        return self
+
+    def sentence(self) -> str:
+        """Say why and where. Only a value that is too deep is searched for a cycle."""
+        way = self._way_up[::-1]
+        steps = [step for step, _ in way]
+        if not self.is_too_deep:
+            return f"{self.reason}, at result{''.join(steps)}" if steps else self.reason
+        seen: set[int] = set()
+        for depth, (_, container) in enumerate(way):
+            if container in seen:
+                return f"it contains itself, at result{''.join(steps[:depth])}"
+            seen.add(container)
+        return f"{self.reason}, at result{''.join(steps[:_DEEP_PATH_SEGMENTS])}…"
+
+
+class _Encoder:
+    """Writes one value. Bytes are collected in a list, and joined once per extension."""
+
+    __slots__ = ("_packer", "_sealer", "_store_object")
+
+    def __init__(
+        self, sealer: Sealer | None, store_object: Callable[[object], bytes] | None
+    ) -> None:
+        self._sealer = sealer
+        self._store_object = store_object
+        self._packer = msgpack.Packer(strict_types=True)
+
+    def write(self, value: Any, parts: list[bytes], depth: int) -> None:
+        """Append the bytes of a value to `parts`."""
+        kind = type(value)
+        if kind in _NATIVE:
+            parts.append(self._native(value))
+        elif kind is list:
+            # A copy: another thread may go on appending, and the count is written first.
+            self._write_list(value[:], parts, depth, value)
+        elif kind is dict:
+            self._write_dict(value, parts, depth)
+        else:
+            parts.append(self._extension(value, depth))
+
+    def _native(self, value: Any) -> bytes:
+        try:
+            packed: bytes = self._packer.pack(value)
+        except OverflowError:
+            return self._ext(Ext.INT, _LEAF_BY_TYPE[int].pack(value), value)
+        except UnicodeEncodeError:
+            loose: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
+            return loose
+        except ValueError:
+            raise _NotCarriedError(type_name(value), "it is larger than 4 GiB") from None
+        return packed
+
+    def _write_list(
+        self, items: list[Any], parts: list[bytes], depth: int, container: object
+    ) -> None:
+        _check_depth(container, depth)
+        column = self._column(items)
+        if column is not None:
+            parts.append(column)
+            return
+        parts.append(self._packer.pack_array_header(len(items)))
+        for index, item in enumerate(items):
+            try:
+                self.write(item, parts, depth + 1)
+            except _NotCarriedError as found:
+                raise found.inside(container, f"[{index}]") from None
+
+    def _column(self, items: list[Any]) -> bytes | None:
+        """Pack a list of plain scalars in one C call, or return None if it holds anything else."""
+        packed: bytes | None = None
+        try:
+            if len(items) >= _LONG_COLUMN and type(items[0]) in _NUMBERS:
+                packed = self._packer.pack(items)
+                # msgpack takes more than it gives back (a bytearray comes back as bytes), and to
+                # look at each type costs as much as to pack. Past the strict packer only msgpack's
+                # own types are left, and of them only numbers can be added to a number.
+                if _adds_up(items):
+                    return packed
+                packed = None
+            if _NATIVE.issuperset(map(type, items)):
+                packed = self._packer.pack(items)
+        except (OverflowError, TypeError, ValueError):
+            return None  # an int beyond 64 bits, a lone surrogate, a foreign type: one by one
+        return packed
+
+    def _write_dict(self, value: dict[Any, Any], parts: list[bytes], depth: int) -> None:
+        _check_depth(value, depth)
+        items = value.copy()
+        if _NATIVE.issuperset(map(type, items)) and _NATIVE.issuperset(map(type, items.values())):
+            try:
+                parts.append(self._packer.pack(items))
+            except (OverflowError, ValueError):
+                pass  # as in a column: one by one
+            else:
+                return
+        parts.append(self._packer.pack_map_header(len(items)))
+        for key, item in items.items():
+            try:
+                self.write(key, parts, depth + 1)
+            except _NotCarriedError as found:
+                raise found.inside(value, " (a key)") from None
+            try:
+                self.write(item, parts, depth + 1)
+            except _NotCarriedError as found:
+                raise found.inside(value, f"[{_shown(key)}]") from None
+
+    def _extension(self, value: Any, depth: int) -> bytes:
+        """Return the bytes of a value that msgpack has no type for."""
+        kind = type(value)
+        leaf = _LEAF_BY_TYPE.get(kind)
+        if leaf is not None:
+            return self._ext(leaf.code, leaf.pack(value), value)
+        if kind is tuple:
+            return self._ext(Ext.TUPLE, self._packed_list(value, list(value), depth), value)
+        if kind in _SETS:
+            return self._ext(_SETS[kind], self._packed_set(value, depth), value)
+        if kind is slice:
+            fields = [value.start, value.stop, value.step]
+            return self._ext(Ext.SLICE, self._packed_list(value, fields, depth), value)
+        if (name := record_name(kind)) is not None:
+            fields = [name, *record_fields(value)]
+            return self._ext(Ext.RECORD, self._packed_list(value, fields, depth), value)
+        if kind is Sealed:
+            return self._ext(Ext.SEALED, self._seal(value), value)
+        for foreign in _FOREIGN:
+            if foreign.carries(value):
+                return self._ext(foreign.code, foreign.pack(value), value)
+        return self._object(value)
+
+    def _packed_list(self, value: object, items: list[Any], depth: int) -> bytes:
+        parts: list[bytes] = []
+        self._write_list(items, parts, depth, value)
+        return b"".join(parts)
+
+    def _packed_set(self, value: Iterable[Any], depth: int) -> bytes:
+        _check_depth(value, depth)
+        encoded: list[bytes] = []
+        for item in list(value):
+            parts: list[bytes] = []
+            try:
+                self.write(item, parts, depth + 1)
+            except _NotCarriedError as found:
+                raise found.inside(value, " (an item)") from None
+            encoded.append(b"".join(parts))
+        encoded.sort()
+        header: bytes = self._packer.pack_array_header(len(encoded))
+        return header + b"".join(encoded)
+
+    def _seal(self, secret: Sealed) -> bytes:
+        if secret.box is not None:
+            return secret.box
+        if self._sealer is None:
+            raise _NotCarriedError(type_name(secret), "a secret is only written under a key")
+        return self._sealer.seal(secret.value)
+
+    def _object(self, value: object) -> bytes:
+        if self._store_object is None:
+            raise _NotCarriedError(type_name(value), "the journal's own format has no such type")
+        return self._framed(Ext.OBJECT, self._store_object(value), value)
+
+    def _ext(self, code: Ext, payload: bytes | None, value: object) -> bytes:
+        """Frame a payload; without one the value goes the way of objects."""
+        return self._object(value) if payload is None else self._framed(code, payload, value)
+
+    def _framed(self, code: Ext, payload: bytes, value: object) -> bytes:
+        try:
+            framed: bytes = self._packer.pack_ext_type(int(code), payload)
+        except ValueError:
+            raise _NotCarriedError(type_name(value), "it is larger than 4 GiB") from None
+        return framed
+
+
+def _check_depth(value: object, depth: int) -> None:
+    if depth >= DEPTH_MAX:
+        reason = f"it is nested more than {DEPTH_MAX} levels deep"
+        raise _NotCarriedError(type_name(value), reason, is_too_deep=True)
+
+
+def _adds_up(items: list[Any]) -> bool:
+    try:
+        sum(items)
+    except TypeError:
+        return False
+    return True
+
+
+def _shown(key: object) -> str:
+    """Return a key for an error message; only of types whose repr is Python's own."""
+    if type(key) in _NATIVE:
+        if isinstance(key, int) and key.bit_length() > _KEY_SHOWN_CHARS_MAX:
+            return "int"  # its decimal digits may be too many for repr
+        text = repr(key)
+        return text if len(text) <= _KEY_SHOWN_CHARS_MAX else f"{text[:_KEY_SHOWN_CHARS_MAX]}…"
+    return type_name(key)
+
+
+def _is_carried(value: Any, depth: int) -> bool:
+    kind = type(value)
+    if kind in _NATIVE or kind is Sealed:
+        return True
+    items = _items_of(value)
+    if items is not None:
+        return depth < DEPTH_MAX and (
+            _NATIVE.issuperset(map(type, items))
+            or all(_is_carried(item, depth + 1) for item in items)
+        )
+    leaf = _LEAF_BY_TYPE.get(kind)
+    if leaf is not None:
+        return leaf.code not in _PARTLY_CARRIED or leaf.pack(value) is not None
+    return any(foreign.carries(value) for foreign in _FOREIGN)
+
+
+def _items_of(value: Any) -> list[Any] | None:
+    """Return what a container of ours holds, None for anything else."""
+    kind = type(value)
+    if kind is dict:
+        return [*value, *value.values()]
+    if kind in {list, tuple, set, frozenset}:
+        return list(value)
+    if kind is slice:
+        return [value.start, value.stop, value.step]
+    if record_name(kind) is not None:
+        return list(record_fields(value))
+    return None
