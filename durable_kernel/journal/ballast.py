@@ -1,0 +1,53 @@
+"""A file of 64 KB that can be given up when the disk is full (H34).
+
+It makes room for the few frames that must still be written then: that an outcome is lost.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from blake3 import blake3
+
+from durable_kernel.journal.disk import Disk
+from durable_kernel.journal.files import NO_ROOM, write_file
+from durable_kernel.journal.segments import BALLAST_BYTES, BALLAST_NAME
+
+
+class Ballast:
+    """The ballast of one run."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._path = folder / BALLAST_NAME
+        self._disk = disk
+
+    @property
+    def is_there(self) -> bool:
+        try:
+            return self._path.stat().st_size >= BALLAST_BYTES
+        except FileNotFoundError:
+            return False
+
+    def give_up(self) -> bool:
+        """Make its room free; False when there was none."""
+        if not self.is_there:
+            return False
+        self._disk.unlink(self._path)
+        with suppress(OSError):  # its room is free either way; only its return is not yet final
+            self._disk.sync_folder(self._path.parent)
+        return True
+
+    def restore(self) -> bool:
+        """Put it back; False when the disk has no room. Raises OSError for any other failure."""
+        if self.is_there:
+            return True
+        # A file system that compresses must find nothing to compress.
+        filling = blake3(b"ballast").digest(length=BALLAST_BYTES)
+        try:
+            write_file(self._disk, self._path, [filling])
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            return False
+        return True

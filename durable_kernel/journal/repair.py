@@ -1,0 +1,50 @@
+"""Cut a torn tail off: copy it aside, cut, sync. Can be killed at any point and done again.
+
+The copy has a name made of the place and the bytes, so a second attempt finds the first one's. It
+is complete and durable before the first byte is cut.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from blake3 import blake3
+
+from durable_kernel.journal.damage import READ_BYTES, TornTail
+from durable_kernel.journal.disk import Disk
+from durable_kernel.journal.files import write_file
+from durable_kernel.journal.segments import TORN_SUFFIX
+
+
+def cut_torn_tail(disk: Disk, torn: TornTail) -> TornTail:
+    """Return the tail with its copy named. Raises OSError as the disk does; nothing is cut then."""
+    folder = torn.file.parent
+    copy = _copy_aside(disk, torn) if torn.size_bytes else None
+    if torn.offset == 0:  # the segment's header: no frame was ever in it
+        disk.unlink(torn.file)
+        disk.sync_folder(folder)
+        return replace(torn, copy=copy)
+    fd = disk.open(torn.file, os.O_WRONLY)
+    try:
+        disk.truncate(fd, torn.offset)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    return replace(torn, copy=copy)
+
+
+def _copy_aside(disk: Disk, torn: TornTail) -> Path:
+    fd = os.open(torn.file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        tail = [
+            os.pread(fd, READ_BYTES, at)
+            for at in range(torn.offset, torn.offset + torn.size_bytes, READ_BYTES)
+        ]
+    finally:
+        os.close(fd)
+    digest = blake3(b"".join(tail)).hexdigest(length=8)
+    copy = torn.file.with_name(f"{torn.file.name}.{torn.offset}-{digest}{TORN_SUFFIX}")
+    write_file(disk, copy, tail)
+    return copy

@@ -1,0 +1,226 @@
+"""The end of a journal: where frames are written, and where segments follow each other.
+
+What holds at every instant, whatever fails:
+
+* The last segment's bytes up to `tip.end` are whole frames; behind it stands at most the rest of
+  one write that failed or was interrupted, and the next append cuts it first.
+* Frames are recorded once `append` has returned, and not if it raised, but for a poisoned journal:
+  then they may be on disk or not.
+* A failed sync is final: the operating system may have dropped the bytes and report success next
+  time (Rebello et al., USENIX ATC 2020). The journal is poisoned and takes nothing more.
+* A segment that has a successor is complete and synced.
+
+Knows no level, lock or thread: the caller lets one thread in at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from errno import ENOSPC
+from pathlib import Path
+from typing import NamedTuple
+
+from durable_kernel.errors import JournalError, JournalFullError, JournalPoisonedError
+from durable_kernel.journal.disk import Disk
+from durable_kernel.journal.files import NO_ROOM, open_written
+from durable_kernel.journal.format import (
+    EPOCH_FIRST,
+    LSN_FIRST,
+    NO_TAG,
+    decode_segment_header,
+    encode_frames,
+    encode_segment_header,
+)
+from durable_kernel.journal.reader import Reading
+from durable_kernel.journal.segments import segment_path
+
+CLOSED = -1
+
+
+class Tip(NamedTuple):
+    """Where the journal ends. One object, so that it changes in one step."""
+
+    fd: int
+    segment: int
+    seed: int
+    lsn: int
+    tag: bytes
+    end: int  # bytes of the segment that are whole frames
+
+
+class Tail:
+    """The writing end of one journal; stands nowhere until `begin` or `resume`."""
+
+    def __init__(
+        self, folder: Path, *, run_id: str, tag_key: bytes, disk: Disk, segment_bytes_max: int
+    ) -> None:
+        self.folder = folder
+        self.run_id = run_id
+        self.epoch = EPOCH_FIRST
+        self.tip = Tip(CLOSED, 0, 0, LSN_FIRST - 1, NO_TAG, 0)
+        self.complete_segments_bytes = 0
+        self.is_unsynced = False
+        self.poisoned_by = ""
+        self._key = tag_key
+        self._disk = disk
+        self._segment_bytes_max = segment_bytes_max
+        self._is_unsettled = False  # bytes may stand behind `tip.end`
+
+    def begin(self) -> None:
+        """Make the first segment. Raises JournalFullError, JournalPoisonedError."""
+        self.tip = self._new_segment()
+
+    def resume(self, reading: Reading) -> None:
+        """Stand behind the last whole frame, in the next epoch. The torn tail was cut before."""
+        self.epoch = reading.epoch + 1
+        path = segment_path(self.folder, reading.segment)
+        try:
+            fd = self._disk.open(path, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            raise self.failure(error, path, 0) from error
+        self.tip = Tip(fd, reading.segment, reading.seed, reading.lsn, reading.tag, reading.offset)
+        complete = range(1, reading.segment)
+        self.complete_segments_bytes = sum(
+            segment_path(self.folder, number).stat().st_size for number in complete
+        )
+
+    def append(
+        self, frames: Sequence[tuple[int, bytes]], *, promised: bool, may_rotate: bool = True
+    ) -> int:
+        """Write frames (type, payload) with one write, synced when promised; return the last lsn.
+
+        Raises JournalFullError, JournalPoisonedError, and ValueError for a frame that does not fit.
+        """
+        tip = self.tip
+        if self.poisoned_by or tip.fd == CLOSED:
+            raise self.refusal()
+        if self._is_unsettled:
+            self._cut_back()
+        if tip.end >= self._segment_bytes_max and may_rotate:
+            tip = self._rotate()
+        content, tag = encode_frames(
+            frames,
+            first_lsn=tip.lsn + 1,
+            epoch=self.epoch,
+            previous_tag=tip.tag,
+            key=self._key,
+            seed=tip.seed,
+            promised=promised,
+        )
+        size_bytes = len(content)
+        self._is_unsettled = True
+        try:
+            written = self._disk.write(tip.fd, content)
+        except OSError as error:
+            raise self._write_failure(error, size_bytes) from error
+        if written != size_bytes:
+            raise self._write_failure(OSError(ENOSPC, "short write"), size_bytes)
+        end = tip.end + size_bytes
+        # The file is in append mode: its position says where our bytes landed.
+        if os.lseek(tip.fd, 0, os.SEEK_CUR) != end:
+            raise self.poison("another process wrote to this segment")
+        lsn = tip.lsn + len(frames)
+        self.tip = Tip(tip.fd, tip.segment, tip.seed, lsn, tag, end)
+        self._is_unsettled = False
+        self.is_unsynced = True
+        if promised:
+            self.sync()
+        return lsn
+
+    def sync(self) -> None:
+        """Return once all frames survive the death of the machine. Raises JournalPoisonedError."""
+        if self.poisoned_by or self.tip.fd == CLOSED:
+            raise self.refusal()
+        try:
+            self._disk.sync(self.tip.fd)
+        except OSError as error:
+            raise self.poison(_reason(error)) from error
+        self.is_unsynced = False
+
+    def close(self) -> None:
+        """Close the segment without syncing it."""
+        if (fd := self.tip.fd) != CLOSED:
+            self.tip = self.tip._replace(fd=CLOSED)
+            self._disk.close(fd)
+
+    def forget_in_child(self) -> None:
+        """Close the copy of the descriptor that a fork inherited."""
+        if (fd := self.tip.fd) != CLOSED:
+            self.tip = self.tip._replace(fd=CLOSED)
+            os.close(fd)
+
+    # --- failing ----------------------------------------------------------------------------------
+
+    def poison(self, reason: str) -> JournalPoisonedError:
+        """Refuse everything from now on; return the error that says so."""
+        self.poisoned_by = self.poisoned_by or reason
+        return JournalPoisonedError(self._path, self.poisoned_by)
+
+    def refusal(self) -> Exception:
+        """Return the error for whoever writes to a closed or poisoned journal."""
+        if self.poisoned_by:
+            return JournalPoisonedError(self._path, self.poisoned_by)
+        return ValueError(f"{self.folder}: the journal is closed")
+
+    def failure(self, error: OSError, path: Path, wanted_bytes: int) -> JournalError:
+        """Translate what the disk said: no room is for now, anything else is for ever."""
+        if error.errno in NO_ROOM:
+            return JournalFullError(path, wanted_bytes, _reason(error))
+        return self.poison(_reason(error))
+
+    @property
+    def _path(self) -> Path:
+        return segment_path(self.folder, max(self.tip.segment, 1))
+
+    def _write_failure(self, error: OSError, wanted_bytes: int) -> JournalError:
+        if error.errno in NO_ROOM:
+            self._cut_back()
+        return self.failure(error, self._path, wanted_bytes)
+
+    def _cut_back(self) -> None:
+        """Remove what a failed or interrupted write left behind the last whole frame."""
+        try:
+            self._disk.truncate(self.tip.fd, self.tip.end)
+        except OSError as error:
+            raise self.poison(_reason(error)) from error
+        self._is_unsettled = False
+
+    # --- segments ---------------------------------------------------------------------------------
+
+    def _rotate(self) -> Tip:
+        """Go on in the next segment. Done again from the start if it was interrupted."""
+        old = self.tip
+        self.sync()
+        self.tip = self._new_segment()
+        self.complete_segments_bytes += old.end
+        self._disk.close(old.fd)
+        return self.tip
+
+    def _new_segment(self) -> Tip:
+        """Make the segment behind the tip. An empty one of its name is replaced."""
+        number, lsn = self.tip.segment + 1, self.tip.lsn
+        raw = encode_segment_header(
+            self.run_id,
+            number=number,
+            first_lsn=lsn + 1,
+            epoch=self.epoch,
+            previous_tag=self.tip.tag,
+            key=self._key,
+        )
+        path = segment_path(self.folder, number)
+        try:
+            fd = open_written(self._disk, path, [raw])
+        except OSError as error:
+            raise self.failure(error, path, len(raw)) from error
+        try:
+            self._disk.sync_folder(self.folder)
+        except OSError as error:  # the segment has its name: the old one must take nothing more
+            raise self.poison(_reason(error)) from error
+        header = decode_segment_header(raw)
+        assert header is not None
+        return Tip(fd, number, header.crc, lsn, header.tag, len(raw))
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
