@@ -1,16 +1,20 @@
-"""Ports: the words in which an effect speaks to the rest of the kernel. No library, no disk, no decision lives here.
+"""Ports: the words in which an effect speaks to the rest of the kernel.
 
-An effect file (`durable_kernel.effects`) hooks one library. While a cell runs, the hook finds the *lane* of the running
-line of control in `CURRENT_LANE`, and asks one of two questions:
+No library, no disk, no decision lives here.
 
-    soft observation   lane.replay[kind] -> a source of recorded values, or None: then read the world, lane.record[kind](value)
-    call               lane.port.begin(lane, call) -> Step: `step.outcome` is recorded, or the step is live:
-                       make the real call inside `suspended()`, then `step.settle(outcome)`.
+An effect file (`durable_kernel.effects`) hooks one library. While a cell runs, the hook finds the
+*lane* of the running line of control in `CURRENT_LANE`, and asks one of two questions:
+
+    soft observation   lane.replay[kind] -> a source of recorded values, or None: then read the
+                       world, lane.record[kind](value)
+    call               lane.port.begin(lane, call) -> Step: `step.outcome` is recorded, or the step
+                       is live: make the real call inside `suspended()`, `step.settle(outcome)`.
 
 Entropy is the third, rarer shape: a hard observation, `lane.port.draw(lane, kind, produce)`.
 
-No lane (None) means that the caller is not a cell: observations pass through; acts are told to the `Witness`.
-Everything else in this file is plain values: Call, Outcome, ErrorFacts, and what may be repeated for how long.
+No lane (None) means that the caller is not a cell: observations pass through; acts are told to the
+`Witness`. Everything else in this file is plain values: Call, Outcome, ErrorFacts, and what may be
+repeated for how long.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ __all__ = [
 
 
 class Act(IntEnum):
-    """Class of a call: what may have changed outside, hence how its announcement is kept (DESIGN §5, H30)."""
+    """Class of a call: what may have changed outside, so how it is announced (DESIGN §5, H30)."""
 
     OBSERVATION = 0  # changes nothing outside; announced without a sync
     REMOTE = 1  # something on the other side of a network; announcement synced
@@ -61,7 +65,8 @@ class Act(IntEnum):
 class Repeat:
     """How long after its announcement a call in doubt may be made again without asking.
 
-    `seconds_max`: 0 never, `math.inf` always. `why` is shown to people ("GET is safe", "Idempotency-Key").
+    `seconds_max`: 0 never, `math.inf` always. `why` is shown to people ("GET is safe",
+    "Idempotency-Key").
     """
 
     seconds_max: float
@@ -76,9 +81,10 @@ REPEAT_NEVER = Repeat(0.0, "it may change something outside")
 class Call:
     """One request to the world, before it is made.
 
-    `identity` is verified on replay, field by field; `details` are recorded and shown, never verified (H32). Both hold
-    values that the codec carries; secrets are redacted before they get here. `label` is one line for people.
-    `runs_user_code`: the real call executes user code (a step body), so generator states belong to its outcome (H9).
+    `identity` is verified on replay, field by field; `details` are recorded and shown, never
+    verified (H32). Both hold values that the codec carries; secrets are redacted before they get
+    here. `label` is one line for people. `runs_user_code`: the real call executes user code (a step
+    body), so generator states belong to its outcome (H9).
     """
 
     kind: str
@@ -97,7 +103,7 @@ class Ending(IntEnum):
     ERROR = 1  # an Exception of the call itself; `error` rebuilds it
     ABANDONED = 2  # cancelled, interrupted or closed by the caller; `error` names the BaseException
     INTERRUPTED = 3  # RequestInterrupted was raised into user code that names it
-    FAILED = 4  # a user marked an act in doubt as failed; the effect raises its library's "connection lost"
+    FAILED = 4  # a user marked an act in doubt as failed; the effect raises "connection lost"
     LOST = 5  # it happened, but its outcome could not be written (disk full); replay stops here
 
 
@@ -105,7 +111,8 @@ class Ending(IntEnum):
 class ErrorFacts:
     """An exception as plain values: enough to raise it again with its real type.
 
-    `type_path` is "module:QualName". `args` holds what the codec carries. `extra` belongs to the effect that wrote it.
+    `type_path` is "module:QualName". `args` holds what the codec carries. `extra` belongs to the
+    effect that wrote it.
     """
 
     type_path: str
@@ -128,14 +135,16 @@ class Outcome:
 
     @classmethod
     def of_error(cls, error: BaseException, **extra: Any) -> Outcome:
-        """Describe a raised exception: an `Exception` ended the call, any other BaseException abandoned it."""
+        """Describe a raised exception: an Exception ended the call, another one abandoned it."""
         ending = Ending.ERROR if isinstance(error, Exception) else Ending.ABANDONED
         return cls(ending, None, describe_error(error, **extra))
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Part of an answer that only replay may see (Set-Cookie, getpass): stored encrypted, shown as ‹sealed› (H18).
+    """Part of an answer that only replay may see (Set-Cookie, getpass).
+
+    Stored encrypted, shown as ‹sealed› (H18).
 
     May stand anywhere inside a head or a value; replay hands the effect a Secret again.
     """
@@ -150,19 +159,20 @@ _CARRIED = (str, bytes, int, float, bool, type(None))
 
 
 def describe_error(error: BaseException, **extra: Any) -> ErrorFacts:
-    """Reduce an exception to `ErrorFacts`. Arguments that are not plain scalars are kept as their text."""
+    """Reduce an exception to `ErrorFacts`. Arguments other than plain scalars are kept as text."""
     kind = type(error)
     args = tuple(arg if type(arg) in _CARRIED else str(arg) for arg in error.args)
-    if isinstance(error, OSError) and error.errno is not None and len(args) < 2:  # noqa: PLR2004 - (errno, text)
+    is_short = len(args) < 2  # noqa: PLR2004 - OSError takes (errno, text)
+    if isinstance(error, OSError) and error.errno is not None and is_short:
         args = (error.errno, error.strerror or str(error))
     return ErrorFacts(f"{kind.__module__}:{kind.__qualname__}", str(error), args, extra)
 
 
 class Step(Protocol):
-    """One begun call. Either `outcome` is set (serve it, the world is not touched), or the step is live.
+    """One begun call. Either `outcome` is set (serve it, touch no world), or the step is live.
 
-    A stream records a head, then parts, then settles. On a live step that repeats a cut one, `head` and `parts` hold
-    the recorded prefix: compare, do not record it again (H23).
+    A stream records a head, then parts, then settles. On a live step that repeats a cut one, `head`
+    and `parts` hold the recorded prefix: compare, do not record it again (H23).
     """
 
     outcome: Outcome | None
@@ -177,28 +187,40 @@ class Step(Protocol):
         """Record what is known before the parts (HTTP status and headers)."""
 
     def add_part(self, data: bytes) -> None:
-        """Record the next part of a stream. Buffered; on disk before anything leaves the process."""
+        """Record the next part of a stream.
+
+        Buffered; on disk before anything leaves the process.
+        """
 
     def settle(self, outcome: Outcome) -> None:
         """End the call. Returns once the frames are written. A second settle is ignored."""
 
 
 class Port(Protocol):
-    """What the runtime offers to effects. Raises a `Stop` (BaseException) where the run may not go on."""
+    """What the runtime offers to effects.
+
+    Raises a `Stop` (BaseException) where the run may not go on.
+    """
 
     run_id: str
 
     def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
-        """Announce a call, or find it in the journal. On return of a live step the announcement is on disk.
+        """Announce a call, or find it in the journal.
 
-        Blocks while the call is in doubt and parked. `answer` turns a user's answer into an outcome (None: JSON value).
+        On return of a live step the announcement is on disk.
+
+        Blocks while the call is in doubt and parked. `answer` turns a user's answer into an outcome
+        (None: JSON value).
         """
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
         """Do the same without blocking the event loop while parked."""
 
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
-        """Take the next recorded hard observation of `kind`, or produce and record one. Values are immutable scalars."""
+        """Take the next recorded hard observation of `kind`, or produce and record one.
+
+        Values are immutable scalars.
+        """
 
     def flush(self) -> None:
         """Write every pending observation of every lane (one `write()`, no sync)."""
@@ -212,10 +234,10 @@ class Port(Protocol):
 
 
 AnswerParser = Callable[[bytes], Outcome]
-"""Turns the bytes of an answer file into an outcome; raises AnswerRejectedError when they have the wrong shape."""
+"""Turns the bytes of an answer file into an outcome; AnswerRejectedError if the shape is wrong."""
 
 Source = Callable[[Callable[[], Any]], Any]
-"""Recorded values of one soft kind: called with the real reader, which it uses once its records are used up."""
+"""Recorded values of one soft kind: called with the real reader, for when they are used up."""
 
 
 class _Sources(dict[str, "Source | None"]):
@@ -245,9 +267,12 @@ class _Recorders(dict[str, Callable[[Any], None]]):
 
 
 class Lane:
-    """One line of control within a position: "" is the cell itself; later issues of a path add "/t1", "/a2".
+    """One line of control within a position.
 
-    Hooks read `replay` and `record`; only the runtime makes lanes. One thread at a time uses a lane.
+    The path "" is the cell itself; threads and tasks of later versions add "/t1", "/a2".
+
+    Hooks read `replay` and `record`; only the runtime makes lanes. One thread at a time uses a
+    lane.
     """
 
     __slots__ = ("path", "port", "record", "replay", "root_task")
@@ -267,7 +292,10 @@ class Lane:
         self.replay[kind] = None  # type: ignore[index]  # hooks see a read-only mapping
 
     def take_pending(self) -> Iterator[tuple[str, list[Any]]]:
-        """Remove and yield what waits in each column. Safe against a concurrent append: only a prefix is cut."""
+        """Remove and yield what waits in each column.
+
+        Safe against a concurrent append: only a prefix is cut.
+        """
         columns: dict[str, list[Any]] = self.record.columns  # type: ignore[attr-defined]
         for kind, column in list(columns.items()):
             count = len(column)
@@ -278,10 +306,13 @@ class Lane:
 
 
 CURRENT_LANE: ContextVar[Lane | None] = ContextVar("durable_lane", default=None)
-"""The lane of the running line of control. Set around a cell, None while an effect runs and everywhere else."""
+"""The lane of the running line of control.
+
+Set around a cell, None while an effect runs and everywhere else.
+"""
 
 INSIDE_EFFECT: ContextVar[bool] = ContextVar("durable_inside_effect", default=False)
-"""True while a journaled effect makes its real call: what the detector sees then is accounted for."""
+"""True while a journaled effect makes its real call: what the detector sees then is known."""
 
 
 class suspended:  # noqa: N801 - used as a statement, like contextlib's
@@ -310,7 +341,7 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
 
 
 class entered:  # noqa: N801 - the counterpart of `suspended`
-    """Give the lane (back) to user code: around a cell, and around user callbacks inside an effect (H28)."""
+    """Give the lane to user code: around a cell, and around callbacks inside an effect (H28)."""
 
     __slots__ = ("_inside", "_lane", "_previous")
 
@@ -335,11 +366,14 @@ class entered:  # noqa: N801 - the counterpart of `suspended`
 
 
 class Witness(Protocol):
-    """Where hooks tell of crossings that no lane journals. The runtime knows whether a cell is to blame."""
+    """Where hooks tell of crossings that no lane journals.
+
+    The runtime knows whether a cell is to blame.
+    """
 
     def crossing(self, what: str, *, is_act: bool) -> None:
         """Report an exchange that is about to happen unrecorded.
 
-        Returns when it may go on: the crossing is on disk, and the position is tainted if `is_act`. Raises
-        WorldClosedError, before it happens, while the position replays (rule 9).
+        Returns when it may go on: the crossing is on disk, and the position is tainted if `is_act`.
+        Raises WorldClosedError, before it happens, while the position replays (rule 9).
         """
