@@ -16,17 +16,18 @@
     ├── OutcomeNotStorableError              an effect returned what no codec carries
     ├── CodecError (ValueError)              bytes that the codec never wrote; nothing was executed
     ├── SealedSecretError                    a secret that this key does not open
+    ├── StepFailedError                      a user marked a step in doubt as failed
     ├── AnswerRejectedError                  an answer given for an act in doubt has the wrong shape
     └── UsageError                           a command or an argument that cannot be meant
 
-    Stop (BaseException)                     control flow through user code; `except Exception` must not see it
-    ├── RequestInterrupted                   an act may or may not have happened; user code may catch it by name
-    ├── DivergenceError                      the code asks for something else than the journal recorded
+    Stop (BaseException)                     control flow; `except Exception` must not see it
+    ├── RequestInterrupted                   an act may or may not have happened; catch it by name
+    ├── DivergenceError                      the code asks for something else than was recorded
     │   └── WorldClosedError                 a replaying cell reached for the world past the journal
-    └── RunSuspendedError                    the run stops here without unwinding (in doubt and nobody to ask)
+    └── RunSuspendedError                    the run stops here without unwinding (nobody to ask)
 
-A class takes facts, hands the same to `super().__init__` (so that it pickles) and builds its sentence in
-`__str__`. The sentence says where, what was found, what was expected, and what to do.
+A class takes facts, hands the same to `super().__init__` (so that it pickles) and builds its
+sentence in `__str__`. The sentence says where, what was found, what was expected, and what to do.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class DurableError(Exception):
     """Root of everything that a caller can catch and a user can act on."""
 
 
-# --- bytes on disk ---------------------------------------------------------------------------------
+# --- bytes on disk --------------------------------------------------------------------------------
 
 
 class JournalError(DurableError):
@@ -80,9 +81,10 @@ class JournalCorruptError(JournalError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}, byte {self.offset}: {self.found}. This is not the torn end of an interrupted write, "
-            "so nothing was cut and nothing will be executed. Restore the file from a backup, or start anew "
-            "with `durable run --fresh` (the damaged run is kept)."
+            f"{self.path}, byte {self.offset}: {self.found}. This is not the torn end of an "
+            "interrupted write, so nothing was cut and nothing will be executed. Restore the "
+            "file from a backup, or start anew with `durable run --fresh` (the damaged run is "
+            "kept)."
         )
 
 
@@ -95,8 +97,8 @@ class JournalFullError(JournalError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: no room for {self.wanted_bytes} bytes ({self.reason}). The journal is as it was before. "
-            "Free some space and run the cell again."
+            f"{self.path}: no room for {self.wanted_bytes} bytes ({self.reason}). The journal is "
+            "as it was before. Free some space and run the cell again."
         )
 
 
@@ -109,9 +111,9 @@ class JournalPoisonedError(JournalError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: the disk failed to sync ({self.reason}). What was written since the last sync may be lost "
-            "although a later sync would report success, so this journal takes no further acts. Check the disk, then "
-            "restart the kernel."
+            f"{self.path}: the disk failed to sync ({self.reason}). What was written since the "
+            "last sync may be lost although a later sync would report success, so this journal "
+            "takes no further acts. Check the disk, then restart the kernel."
         )
 
 
@@ -124,12 +126,12 @@ class JournalVersionError(JournalError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: journal format {self.found}, but this build reads format {self.supported}. "
-            "Install a matching durable-kernel; nothing was changed."
+            f"{self.path}: journal format {self.found}, but this build reads format "
+            f"{self.supported}. Install a matching durable-kernel; nothing was changed."
         )
 
 
-# --- one run ---------------------------------------------------------------------------------------
+# --- one run --------------------------------------------------------------------------------------
 
 
 class RunError(DurableError):
@@ -137,7 +139,10 @@ class RunError(DurableError):
 
 
 class RunLockedError(RunError):
-    """Another process holds the run's lock. `holder` is what it wrote about itself (may be empty)."""
+    """Another process holds the run's lock.
+
+    `holder` is what it wrote about itself (may be empty).
+    """
 
     def __init__(self, folder: Path | str, holder: str) -> None:
         super().__init__(folder, holder)
@@ -176,9 +181,10 @@ class UntrustedRunError(RunError):
 
     def __str__(self) -> str:
         return (
-            f"run {self.run_id}: the frame at {self.path}, byte {self.offset} was not signed with your key, so nothing of "
-            f"this run is executed. It was written by somebody else, with a lost key, or changed afterwards. Look at it "
-            f"with `durable show {self.run_id}`; `durable trust {self.run_id}` accepts exactly these bytes as your own."
+            f"run {self.run_id}: the frame at {self.path}, byte {self.offset} was not signed with "
+            "your key, so nothing of this run is executed. It was written by somebody else, with "
+            f"a lost key, or changed afterwards. Look at it with `durable show {self.run_id}`; "
+            f"`durable trust {self.run_id}` accepts exactly these bytes as your own."
         )
 
 
@@ -191,8 +197,9 @@ class RunMovedError(RunError):
 
     def __str__(self) -> str:
         return (
-            f"run {self.run_id} lived at {self.recorded}, and is now at {self.found}. If both copies went on, acts would "
-            f"happen twice. If you moved it: `durable trust {self.run_id} --moved`. If it is a copy, start a new run."
+            f"run {self.run_id} lived at {self.recorded}, and is now at {self.found}. If both "
+            "copies went on, acts would happen twice. If you moved it: `durable trust "
+            f"{self.run_id} --moved`. If it is a copy, start a new run."
         )
 
 
@@ -206,9 +213,9 @@ class TaintedPositionError(RunError):
     def __str__(self) -> str:
         what = "; ".join(self.crossings) or "an unrecorded act"
         return (
-            f"cell at position {self.position} did something the journal does not hold: {what}. It is not executed again "
-            "by itself. `%durable restore --redo` (or `durable run --redo`) executes it again, with those acts; "
-            "`%durable fresh` starts a new run."
+            f"cell at position {self.position} did something the journal does not hold: {what}. "
+            "It is not executed again by itself. `%durable restore --redo` (or `durable run "
+            "--redo`) executes it again, with those acts; `%durable fresh` starts a new run."
         )
 
 
@@ -222,13 +229,14 @@ class BranchRefusedError(RunError):
     def __str__(self) -> str:
         listed = "; ".join(self.acts)
         return (
-            f"the cell at position {self.position} differs from the recorded one, and this run already did, from there "
-            f"on: {listed}. Going on would do that again. Nothing was executed. Restore the cell, allow it with "
-            "`--repeat-acts`, or start anew with `--fresh`."
+            f"the cell at position {self.position} differs from the recorded one, and this run "
+            f"already did, from there on: {listed}. Going on would do that again. Nothing was "
+            "executed. Restore the cell, allow it with `--repeat-acts`, or start anew with "
+            "`--fresh`."
         )
 
 
-# --- values ----------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 class OutcomeNotStorableError(DurableError):
@@ -254,8 +262,9 @@ class CodecError(DurableError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"these bytes are not a value that durable_kernel wrote: {self.found}. Nothing was executed. "
-            "If they come from a journal, `durable show` tells which frames still verify."
+            f"these bytes are not a value that durable_kernel wrote: {self.found}. Nothing was "
+            "executed. If they come from a journal, `durable show` tells which frames still "
+            "verify."
         )
 
 
@@ -273,6 +282,17 @@ class SealedSecretError(DurableError):
         )
 
 
+class StepFailedError(DurableError):
+    """A step was in doubt after a crash, and a user marked it as failed."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"step {self.step} was interrupted by a crash and then marked as failed."
+
+
 class AnswerRejectedError(DurableError):
     """An answer supplied for an act in doubt does not have the shape that its kind needs."""
 
@@ -281,22 +301,31 @@ class AnswerRejectedError(DurableError):
         self.kind, self.found, self.expected = kind, found, expected
 
     def __str__(self) -> str:
-        return f"an answer for {self.kind} needs {self.expected}, but {self.found}. The act is still in doubt."
+        return (
+            f"an answer for {self.kind} needs {self.expected}, but {self.found}. The act is still "
+            "in doubt."
+        )
 
 
 class UsageError(DurableError):
     """A command, option or argument that cannot be carried out as written."""
 
 
-# --- control flow through user code ------------------------------------------------------------------
+# --- control flow through user code ---------------------------------------------------------------
 
 
-class Stop(BaseException):  # noqa: N818 - the root of control flow is not an error
-    """Root of what passes through user code. Not an `Exception`: a retry loop must not swallow it."""
+class Stop(BaseException):
+    """Root of what passes through user code.
+
+    Not an `Exception`: a retry loop must not swallow it.
+    """
 
 
-class RequestInterrupted(Stop):  # noqa: N818 - the name is public contract, as in Flawless
-    """An act was announced, and whether it happened is not known. Raised where user code names it."""
+class RequestInterrupted(Stop):
+    """An act was announced, and whether it happened is not known.
+
+    Raised where user code names it.
+    """
 
     def __init__(self, call: str, where: str, announced_at: str) -> None:
         super().__init__(call, where, announced_at)
@@ -304,8 +333,9 @@ class RequestInterrupted(Stop):  # noqa: N818 - the name is public contract, as 
 
     def __str__(self) -> str:
         return (
-            f"{self.where}: {self.call} was announced at {self.announced_at} and the process died before an answer was "
-            "recorded. It may or may not have happened; it was not sent again."
+            f"{self.where}: {self.call} was announced at {self.announced_at} and the process died "
+            "before an answer was recorded. It may or may not have happened; it was not sent "
+            "again."
         )
 
 
@@ -326,20 +356,23 @@ class DivergenceError(Stop):
 
     def __str__(self) -> str:
         lines = [
-            f"{self.where}: the code asks for {self.asked}, but the journal recorded {self.recorded}.",
+            (
+                f"{self.where}: the code asks for {self.asked}, but the journal recorded "
+                f"{self.recorded}."
+            ),
             *(f"  {difference}" for difference in self.differences),
         ]
         if self.likely_cause:
             lines.append(f"Likely cause: {self.likely_cause}")
         lines.append(
-            "Nothing was sent and nothing is lost. Restore the cell, or run %durable fresh to start a new run "
-            "(this one is kept)."
+            "Nothing was sent and nothing is lost. Restore the cell, or run %durable fresh to "
+            "start a new run (this one is kept)."
         )
         return "\n".join(lines)
 
 
 class WorldClosedError(DivergenceError):
-    """A replaying cell tried to act on the world past the journal; it was stopped before it happened."""
+    """A replaying cell tried to act on the world past the journal; it was stopped before that."""
 
 
 class RunSuspendedError(Stop):
