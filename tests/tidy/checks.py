@@ -118,7 +118,7 @@ def unexplained_exceptions(source: str) -> list[str]:
     return [
         f"line {number}: {line.strip()}"
         for number, line in enumerate(source.splitlines(), 1)
-        if re.search(r"# noqa(?!: [A-Z]+\d+(?:, ?[A-Z]+\d+)* \S*\s*\w)", line)
+        if re.search(r"[#] noqa(?!: [A-Z]+\d++(?:, ?[A-Z]+\d++)*+\W+\w)", line)
     ]
 
 
