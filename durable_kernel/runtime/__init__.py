@@ -1,0 +1,25 @@
+"""runtime: joins the rooms. Open a run, recover it, run a cell, close. Knows nothing of Jupyter."""
+
+from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
+from durable_kernel.runtime.inbox import AskedResolution, queue_resolution
+from durable_kernel.runtime.opening import open_run, records_of
+from durable_kernel.runtime.plan import Plan
+from durable_kernel.runtime.run import Run
+from durable_kernel.runtime.settings import Resume, Settings
+from durable_kernel.runtime.surroundings import Surroundings, prepare
+
+__all__ = [
+    "AskedResolution",
+    "CellExecution",
+    "CellRequest",
+    "CellResult",
+    "Plan",
+    "Resume",
+    "Run",
+    "Settings",
+    "Surroundings",
+    "open_run",
+    "prepare",
+    "queue_resolution",
+    "records_of",
+]

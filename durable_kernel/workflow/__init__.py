@@ -1,0 +1,7 @@
+"""workflow: durable primitives, effects that the user calls by name. Sees ports only; outside a durable cell they work plainly."""
+
+from durable_kernel.workflow.context import idempotency_key, is_replaying, run_id
+from durable_kernel.workflow.idempotence import idempotent
+from durable_kernel.workflow.steps import step
+
+__all__ = ["idempotency_key", "idempotent", "is_replaying", "run_id", "step"]

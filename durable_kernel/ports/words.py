@@ -30,6 +30,7 @@ from typing import Any, Protocol, Self
 __all__ = [
     "CURRENT_LANE",
     "INSIDE_EFFECT",
+    "REPEATABLE",
     "REPEAT_ALWAYS",
     "REPEAT_NEVER",
     "Act",
@@ -313,6 +314,10 @@ Set around a cell, None while an effect runs and everywhere else.
 
 INSIDE_EFFECT: ContextVar[bool] = ContextVar("durable_inside_effect", default=False)
 """True while a journaled effect makes its real call: what the detector sees then is known."""
+
+
+REPEATABLE: ContextVar[bool] = ContextVar("durable_repeatable", default=False)
+"""True inside `durable.idempotent()`: the user's word that an act may be made again after a crash."""
 
 
 class suspended:  # noqa: N801 - used as a statement, like contextlib's

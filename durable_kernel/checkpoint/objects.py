@@ -1,0 +1,32 @@
+"""The object codec: values that only pickle can carry, written for outcomes of class *object* (H19).
+
+The one place in the package that pickles. `runtime` injects it into the record codec of a run whose
+every frame verified under the user's own key; nothing else ever loads what it wrote.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import cloudpickle
+
+__all__ = ["load_object", "store_object"]
+
+_PROTOCOL = 5
+
+
+def store_object(value: object) -> bytes:
+    """Pickle by protocol 5; cloudpickle, so that classes defined in a cell are carried by value.
+
+    Raises what the pickler raises (TypeError, PicklingError, …); the codec turns it into
+    OutcomeNotStorableError.
+    """
+    buffer = io.BytesIO()
+    cloudpickle.Pickler(buffer, protocol=_PROTOCOL).dump(value)
+    return buffer.getvalue()
+
+
+def load_object(data: bytes) -> object:
+    """Unpickle. Executes code: only for authentic runs."""
+    return pickle.loads(data)

@@ -1,0 +1,382 @@
+"""Records: the meaning of one frame. One frozen dataclass for each frame type; nothing here reads or writes a file.
+
+A record's payload is a msgpack array of its fields in the order in which they stand in the class,
+trailing defaults cut off; the number of the frame type is `CODE`. `docs/journal-format.md` lists
+both, and a test compares. A field may be added at the end with a default; nothing is ever
+renumbered.
+
+What belongs to a position follows that position's `Cell` (or `Resumed`) record; only `Output.late`
+text, `Committed`, `Resolved` and `Branched` name theirs. `lane` is "" for the cell itself.
+`ordinal` counts the calls of one lane within one position from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from durable_kernel import codec
+from durable_kernel.errors import JournalVersionError
+from durable_kernel.journal import BlobRef, Frame
+
+__all__ = [
+    "INLINE_BYTES_MAX",
+    "Announced",
+    "Branched",
+    "Cell",
+    "Choice",
+    "Committed",
+    "Crossed",
+    "Finished",
+    "Head",
+    "Noted",
+    "Observed",
+    "Opened",
+    "Output",
+    "Part",
+    "Record",
+    "RecordCodec",
+    "Resolved",
+    "Resumed",
+    "Settled",
+    "Shutdown",
+    "Withdrawn",
+]
+
+INLINE_BYTES_MAX = 64 * 1024
+"""Larger values become blobs: above this a file and its sync cost no more than the frame's own (storage facts §3.1)."""
+
+
+class Choice(StrEnum):
+    """What a user decided about an act in doubt."""
+
+    RETRY = "retry"
+    ANSWER = "answer"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Base of all records; `CODE` is the frame type on disk (1..127)."""
+
+    CODE: ClassVar[int] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(Record):
+    """A process opened the run for writing. Everything after it, up to the next one, is of its epoch."""
+
+    CODE: ClassVar[int] = 1
+    wall_ns: int
+    pid: int
+    boot_id: str
+    host: str
+    reason: str = "start"
+    python: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    genesis: bytes = b""
+    """32 bytes that seed the generators; only the first opener of a run draws them."""
+    clocks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell(Record):
+    """A position begins: this source is about to run."""
+
+    CODE: ClassVar[int] = 2
+    position: int
+    source: str
+    wall_ns: int
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """What the front end said about it: cell_id, parent header, idents, store_history, expressions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Record):
+    """The open position is executed again, in a new process. Its outputs so far are superseded by what follows."""
+
+    CODE: ClassVar[int] = 3
+    position: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed(Record):
+    """Observations of one kind in one lane, in the order in which they were made."""
+
+    CODE: ClassVar[int] = 4
+    lane: str
+    kind: str
+    values: list[Any]
+    hard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced(Record):
+    """A call is about to be made. Synced for remote acts, processes and commits (rule 2)."""
+
+    CODE: ClassVar[int] = 5
+    ordinal: int
+    lane: str
+    kind: str
+    label: str
+    wall_ns: int
+    act: int = 0
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    repeat_s: float | None = None
+    """Seconds after `wall_ns` within which it may be repeated unasked; None: always."""
+    repeat_why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head(Record):
+    """What a stream told before its first part."""
+
+    CODE: ClassVar[int] = 6
+    ordinal: int
+    lane: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Record):
+    """Consecutive parts of a stream: `sizes` are the boundaries within `content`. Larger content is a blob."""
+
+    CODE: ClassVar[int] = 7
+    ordinal: int
+    lane: str
+    sizes: list[int]
+    content: bytes = b""
+    blob: list[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled(Record):
+    """A call ended. `ending` is a `ports.Ending`; `error` is [type path, message, args, extra]."""
+
+    CODE: ClassVar[int] = 8
+    ordinal: int
+    lane: str
+    ending: int = 0
+    value: Any = None
+    error: list[Any] | None = None
+    blob: list[Any] | None = None
+    """Where the encoded value is when it is larger than INLINE_BYTES_MAX: [digest, size, codec]."""
+    generators: Mapping[str, Any] | None = None
+    """State of the global generators after the call, if the call changed it (H9)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(Record):
+    """One message that the cell sent to its front end."""
+
+    CODE: ClassVar[int] = 9
+    kind: str
+    content: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    blob: list[Any] | None = None
+    late: int | None = None
+    """The position it belongs to, when that was already committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossed(Record):
+    """An exchange with the world that the journal does not hold. With `is_act` the position is tainted."""
+
+    CODE: ClassVar[int] = 10
+    what: str
+    where: str
+    is_act: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted(Record):
+    """A sentence that the user was told about this position."""
+
+    CODE: ClassVar[int] = 11
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(Record):
+    """The position is final: status is "ok" or "error". Synced; the reply leaves after it (rule 4)."""
+
+    CODE: ClassVar[int] = 12
+    position: int
+    status: str
+    wall_ns: int
+    execution_count: int | None = None
+    generators: bytes = b""
+    """Fingerprint of the global generators at the end."""
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """wall_s, cpu_s, peak_rss_bytes."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Effects by kind."""
+    reply: Mapping[str, Any] = field(default_factory=dict)
+    inexact: bool = False
+    """Interrupted outside a waiting effect: re-execution cannot reproduce it (H16)."""
+    asked_exit: bool = False
+    """The cell asked the kernel to exit; it is never executed again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved(Record):
+    """A user's decision about an act in doubt. A retry is synced before the act is made again."""
+
+    CODE: ClassVar[int] = 13
+    position: int
+    lane: str
+    ordinal: int
+    choice: str
+    wall_ns: int
+    value: Any = None
+    """The outcome's value, for an answer."""
+    blob: list[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branched(Record):
+    """From here on the run continues without the positions >= `position` recorded so far. They stay in the journal."""
+
+    CODE: ClassVar[int] = 14
+    position: int
+    wall_ns: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown(Record):
+    """The kernel was asked to stop; `position` is the cell that was running then."""
+
+    CODE: ClassVar[int] = 15
+    wall_ns: int
+    restart: bool
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished(Record):
+    """A headless runner came to the end of its notebook."""
+
+    CODE: ClassVar[int] = 16
+    wall_ns: int
+    status: str = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn(Record):
+    """RequestInterrupted reached the top of the cell: its outcome and all that followed in the position is void (H4)."""
+
+    CODE: ClassVar[int] = 17
+    lane: str
+    ordinal: int
+
+
+_ALL: tuple[type[Record], ...] = (
+    Opened,
+    Cell,
+    Resumed,
+    Observed,
+    Announced,
+    Head,
+    Part,
+    Settled,
+    Output,
+    Crossed,
+    Noted,
+    Committed,
+    Resolved,
+    Branched,
+    Shutdown,
+    Finished,
+    Withdrawn,
+)
+_TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
+
+
+def _defaults(record_type: type[Record]) -> list[Any]:
+    result: list[Any] = []
+    for each in fields(record_type):
+        if each.default is not MISSING:
+            result.append(each.default)
+        elif each.default_factory is not MISSING:
+            result.append(each.default_factory())
+        else:
+            result.append(MISSING)
+    return result
+
+
+_NAMES = {cls: tuple(each.name for each in fields(cls)) for cls in _TYPES.values()}
+_DEFAULTS = {cls: _defaults(cls) for cls in _TYPES.values()}
+
+
+class RecordCodec:
+    """Record <-> (frame type, payload). Holds what the value codec needs: the sealer and the object codec.
+
+    Args:
+        sealer: encrypts sealed answers; None reads them as closed. store_object / load_object: the
+        injected codec of class *object*; None refuses / leaves a placeholder (H19).
+    """
+
+    def __init__(
+        self,
+        *,
+        sealer: codec.Sealer | None = None,
+        store_object: Callable[[object], bytes] | None = None,
+        load_object: Callable[[bytes], object] | None = None,
+    ) -> None:
+        self._sealer = sealer
+        self._store_object = store_object
+        self._load_object = load_object
+
+    def pack(self, record: Record) -> tuple[int, bytes]:
+        """Encode a record. Raises OutcomeNotStorableError for a value that nothing carries."""
+        kind = type(record)
+        values = [getattr(record, name) for name in _NAMES[kind]]
+        defaults = _DEFAULTS[kind]
+        while (
+            values
+            and defaults[len(values) - 1] is not MISSING
+            and _same(values[-1], defaults[len(values) - 1])
+        ):
+            values.pop()
+        return kind.CODE, self.encode(values)
+
+    def unpack(self, frame: Frame) -> Record:
+        """Decode a frame. Raises JournalVersionError for a type that this build does not know."""
+        kind = _TYPES.get(frame.type)
+        if kind is None:
+            raise JournalVersionError(f"frame {frame.lsn}", frame.type, max(_TYPES))
+        values = self.decode(frame.payload)
+        assert isinstance(values, list)
+        return kind(**dict(zip(_NAMES[kind], values, strict=False)))
+
+    def encode(self, value: object) -> bytes:
+        return codec.encode(value, sealer=self._sealer, store_object=self._store_object)
+
+    def decode(self, data: bytes) -> Any:
+        return codec.decode(data, sealer=self._sealer, load_object=self._load_object)
+
+
+def _same(value: object, default: object) -> bool:
+    """True only for plain equal defaults: comparing arrays would not give a truth value."""
+    return (
+        type(value) is type(default)
+        and isinstance(value, (int, str, bytes, dict, type(None)))
+        and value == default
+    )
+
+
+def blob_ref(listed: list[Any]) -> BlobRef:
+    """Read a blob reference as records carry it: [digest, size, codec]."""
+    digest, size, coding = listed
+    return BlobRef(digest, size, coding)
+
+
+def blob_list(ref: BlobRef) -> list[Any]:
+    """Write a blob reference as records carry it."""
+    return [ref.digest, ref.size, ref.codec]

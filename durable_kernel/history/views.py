@@ -1,0 +1,108 @@
+"""Views: the timeline as plain values for people and machines. show, log, magics and REST render these; nothing is executed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from durable_kernel import codec
+from durable_kernel.history.records import Choice
+from durable_kernel.history.timeline import CallHistory, Outline, PositionHistory, PositionOutline
+from durable_kernel.ports import Act, Ending
+
+__all__ = ["call_view", "outline_view", "position_view", "when"]
+
+
+def when(wall_ns: int) -> str:
+    """A moment in UTC, ISO 8601, milliseconds."""
+    return (
+        datetime.fromtimestamp(wall_ns / 1e9, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+def outline_view(outline: Outline) -> dict[str, Any]:
+    """The run as a whole: counts, status, acts in doubt."""
+    unfinished = outline.open_position
+    return {
+        "status": outline.status,
+        "positions": len(outline.positions),
+        "calls": sum(each.calls for each in outline.positions),
+        "openers": len(outline.openers),
+        "kernel_pid": outline.openers[-1].pid if outline.openers else None,
+        "started_at": when(outline.openers[0].wall_ns) if outline.openers else None,
+        "branches": len(outline.branches),
+        "acts_in_doubt": [] if unfinished is None else _doubts(unfinished),
+    }
+
+
+def _doubts(outline: PositionOutline) -> list[dict[str, Any]]:
+    return [
+        {
+            "effect": f"{outline.position}{each.lane}.{each.ordinal}",
+            "label": each.label,
+            "announced_at": when(each.wall_ns),
+            "why_not_repeated": each.repeat_why,
+        }
+        for each in outline.pending.values()
+        if each.act
+    ]
+
+
+def position_view(outline: PositionOutline) -> dict[str, Any]:
+    """One cell of a run, for `durable show`."""
+    committed = outline.committed
+    return {
+        "position": outline.position,
+        "source": outline.cell.source,
+        "status": committed.status if committed else "interrupted",
+        "execution_count": committed.execution_count if committed else None,
+        "started_at": when(outline.cell.wall_ns) if outline.cell.wall_ns else None,
+        "attempts": outline.attempts,
+        "calls": outline.calls,
+        "counts": dict(committed.counts) if committed else {},
+        "costs": dict(committed.costs) if committed else {},
+        "is_inexact": bool(committed and committed.inexact),
+        "unrecorded": [
+            {"what": each.what, "where": each.where, "is_act": each.is_act}
+            for each in outline.crossings
+        ],
+    }
+
+
+def call_view(position: int, call: CallHistory) -> dict[str, Any]:
+    """One call, for `durable log`: what was asked and how it ended. Sealed values stay sealed."""
+    announced = call.announced
+    return {
+        "effect": f"{position}{announced.lane}.{announced.ordinal}",
+        "position": position,
+        "kind": announced.kind,
+        "label": announced.label,
+        "act": Act(announced.act).name.lower(),
+        "announced_at": when(announced.wall_ns),
+        "ending": _ending(call),
+        "identity": codec.plain(dict(announced.identity)),
+        "details": codec.plain(dict(announced.details)),
+        "error": call.settled.error[1] if call.settled is not None and call.settled.error else None,
+        "received_bytes": sum(sum(part.sizes) for part in call.parts),
+    }
+
+
+def _ending(call: CallHistory) -> str:
+    if call.settled is not None:
+        return Ending(call.settled.ending).name.lower()
+    if call.resolved is not None and call.resolved.choice != Choice.RETRY:
+        return f"resolved: {call.resolved.choice}"
+    return "in doubt" if call.announced.act else "cut"
+
+
+def outputs_view(history: PositionHistory) -> list[dict[str, Any]]:
+    """The outputs of a position's last attempt, small ones only, for `durable show --outputs`."""
+    return [
+        {
+            "kind": each.kind,
+            "content": codec.plain(each.content) if each.content is not None else None,
+        }
+        for each in history.outputs
+    ]

@@ -1,0 +1,74 @@
+"""Doubt: what may be done with an act that was announced and never settled. Pure; the tables of DESIGN §8, as code.
+
+Never guess (rule 5): what changes nothing is repeated, what may be repeated is repeated within its
+time (H21), and all else goes to the user. A clock that ran back since the announcement makes its
+age unknown, so time-bound repeats end there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from types import CodeType, FrameType
+
+from durable_kernel.history import Announced, CallHistory
+from durable_kernel.ports import Act
+
+__all__ = ["Doubt", "InDoubtPolicy", "decide_doubt", "may_repeat", "names_interruption"]
+
+_NAME = "RequestInterrupted"
+
+
+class InDoubtPolicy(StrEnum):
+    """`DURABLE_IN_DOUBT`: park and ask, raise RequestInterrupted in any case, or stop the run without unwinding."""
+
+    ASK = "ask"
+    RAISE = "raise"
+    STOP = "stop"
+
+
+class Doubt(StrEnum):
+    """What happens to a call in doubt."""
+
+    REPEAT = "repeat"
+    PARK = "park"
+    RAISE = "raise"
+    STOP = "stop"
+
+
+def may_repeat(announced: Announced, now_ns: int) -> bool:
+    """Tell whether a cut call may be made again without asking, `now_ns` being wall time."""
+    if announced.act == Act.OBSERVATION or announced.repeat_s is None:
+        return True
+    age_ns = now_ns - announced.wall_ns
+    return 0 <= age_ns <= announced.repeat_s * 1e9
+
+
+def decide_doubt(
+    call: CallHistory, now_ns: int, policy: InDoubtPolicy, *, code_names_it: bool
+) -> Doubt:
+    """Decide about a cut call. `code_names_it`: a frame on the lane's stack names RequestInterrupted (H4)."""
+    if may_repeat(call.announced, now_ns):
+        return Doubt.REPEAT
+    if policy is InDoubtPolicy.RAISE or code_names_it:
+        return Doubt.RAISE
+    return Doubt.PARK if policy is InDoubtPolicy.ASK else Doubt.STOP
+
+
+def names_interruption(frame: FrameType | None, own_package: str) -> bool:
+    """Tell whether user code on this stack names RequestInterrupted in what it may catch.
+
+    Looks at `co_names` (globals and attributes) of each frame that is not ours; a local alias is
+    found as well, since importing it stored the name in `co_names` or `co_varnames`.
+    """
+    return any(
+        _NAME in code.co_names or _NAME in code.co_varnames for code in _codes(frame, own_package)
+    )
+
+
+def _codes(frame: FrameType | None, own_package: str) -> Iterator[CodeType]:
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module != own_package and not module.startswith(own_package + "."):
+            yield frame.f_code
+        frame = frame.f_back

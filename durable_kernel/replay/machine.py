@@ -1,0 +1,195 @@
+"""The replay machine of one position: what the journal recorded, consumed by the code that runs again.
+
+Pure: no file, no clock, no lock (the runtime calls it under its own), nothing but dictionaries. It
+answers each question of the port with a verdict; carrying the verdict out is the runtime's work.
+
+    question        recorded, complete     recorded, cut            nothing recorded
+    call            Serve                  Repeat or InDoubt        GoLive, or Diverges
+    draw            Serve                  -                        GoLive, or Diverges
+
+Nothing recorded is a divergence in a committed position, and wherever hard records of the same lane
+are left: each flush writes what all lanes drew before it, so code that is still the same can't ask
+for more before it has consumed all (H6, H31). A position is live once every hard record is
+consumed. Soft columns never decide anything: left-overs are dropped, and a recorded value is served
+even after the switch, since outputs that a person saw may rest on it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from durable_kernel.history import Announced, CallHistory, PositionHistory
+from durable_kernel.ports import Call
+
+__all__ = ["Diverges", "GoLive", "PositionReplay", "Serve", "ServeValue", "Unfinished", "Verdict"]
+
+_ORDER_HINT = (
+    "the same call stands later in the journal, so the order differs. Iterating a set of plain objects "
+    "does that (their order follows memory addresses); sort it, or iterate a list"
+)
+_EDIT_HINT = "the cell or a module it uses was edited, a package was upgraded, or an input differs"
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """The journal holds the outcome: serve it, don't touch the world."""
+
+    ordinal: int
+    call: CallHistory
+
+
+@dataclass(frozen=True, slots=True)
+class ServeValue:
+    """The journal holds this drawn value."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Announced, but not settled: `decide_doubt` says what may be done."""
+
+    ordinal: int
+    call: CallHistory
+
+
+@dataclass(frozen=True, slots=True)
+class GoLive:
+    """Nothing is recorded and nothing is left: ask the world. `ordinal` numbers the call within its lane."""
+
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diverges:
+    """The code asks for something else than the journal recorded."""
+
+    recorded: str
+    asked: str
+    differences: tuple[str, ...] = ()
+    likely_cause: str = ""
+
+
+Verdict = Serve | Unfinished | GoLive | Diverges
+
+
+class PositionReplay:
+    """Cursors over one position's records; `history` None means a position that never ran.
+
+    `is_open`: the position has no commit, so its end is where the process died and the run goes
+    live.
+    """
+
+    def __init__(self, history: PositionHistory | None, *, is_open: bool) -> None:
+        self.is_open = is_open
+        self._calls: dict[str, list[CallHistory]] = dict(history.calls) if history else {}
+        self._next: dict[str, int] = {}
+        self._drawn = {
+            key: deque(values) for key, values in (history.hard if history else {}).items()
+        }
+        self._soft = dict(history.soft) if history else {}
+        self.hard_left = sum(map(len, self._calls.values())) + sum(map(len, self._drawn.values()))
+        self.soft_missing = 0
+        self.soft_left = 0
+
+    def __repr__(self) -> str:
+        state = "live" if self.is_live else f"replaying, {self.hard_left} hard records left"
+        return f"<PositionReplay {state}>"
+
+    @property
+    def is_live(self) -> bool:
+        return self.is_open and self.hard_left == 0
+
+    def ask_call(self, lane: str, asked: Call) -> Verdict:
+        """Match the next call of a lane. A verdict other than Diverges consumes the record."""
+        recorded = self._calls.get(lane, [])
+        ordinal = self._next.get(lane, 0)
+        if ordinal >= len(recorded):
+            return self._beyond(lane, asked.label) or self._advance(lane, ordinal, GoLive(ordinal))
+        call = recorded[ordinal]
+        differences = _differences(call.announced, asked)
+        if differences:
+            return self._diverges(recorded[ordinal:], asked, differences)
+        self.hard_left -= 1
+        verdict = Serve(ordinal, call) if call.is_complete else Unfinished(ordinal, call)
+        return self._advance(lane, ordinal, verdict)
+
+    def ask_draw(self, lane: str, kind: str) -> ServeValue | GoLive | Diverges:
+        """Match the next hard observation of a kind."""
+        column = self._drawn.get((lane, kind))
+        if column:
+            self.hard_left -= 1
+            return ServeValue(column.popleft())
+        return self._beyond(lane, f"a draw of {kind}") or GoLive(-1)
+
+    def take_soft(self, lane: str, kind: str) -> list[Any]:
+        """Hand over the recorded column of a soft kind; it is the caller's from now on."""
+        return self._soft.pop((lane, kind), [])
+
+    def unmet(self) -> Diverges | None:
+        """At a committed position's end: what the journal recorded and the code never asked for."""
+        if not self.hard_left:
+            return None
+        for lane, recorded in self._calls.items():
+            done = self._next.get(lane, 0)
+            if done < len(recorded):
+                return Diverges(recorded[done].announced.label, "nothing more", (), _EDIT_HINT)
+        kinds = sorted(kind for (_, kind), column in self._drawn.items() if column)
+        return Diverges(f"a draw of {kinds[0]}", "nothing more", (), _EDIT_HINT)
+
+    def _advance(self, lane: str, ordinal: int, verdict: Verdict) -> Verdict:
+        self._next[lane] = ordinal + 1
+        return verdict
+
+    def _beyond(self, lane: str, asked: str) -> Diverges | None:
+        if self.is_open and not self._left_in(lane):
+            return None
+        left = self._first_left(lane)
+        return Diverges(left or "nothing more in this cell", asked, (), _EDIT_HINT)
+
+    def _left_in(self, lane: str) -> bool:
+        calls_left = self._next.get(lane, 0) < len(self._calls.get(lane, []))
+        return calls_left or any(column for (of, _), column in self._drawn.items() if of == lane)
+
+    def _first_left(self, lane: str) -> str:
+        done = self._next.get(lane, 0)
+        recorded = self._calls.get(lane, [])
+        if done < len(recorded):
+            return recorded[done].announced.label
+        return next(
+            (f"a draw of {k}" for (of, k), column in self._drawn.items() if of == lane and column),
+            "",
+        )
+
+    def _diverges(
+        self, left: list[CallHistory], asked: Call, differences: tuple[str, ...]
+    ) -> Diverges:
+        is_reordered = any(not _differences(later.announced, asked) for later in left[1:])
+        cause = _ORDER_HINT if is_reordered else _EDIT_HINT
+        return Diverges(left[0].announced.label, asked.label, differences, cause)
+
+
+def _differences(recorded: Announced, asked: Call) -> tuple[str, ...]:
+    """Field by field, for people. Empty when it is the same call (details never count, H32)."""
+    if recorded.kind != asked.kind:
+        return (f"kind: recorded {recorded.kind}, asked {asked.kind}",)
+    return tuple(
+        f"{name}: recorded {_shown(recorded.identity, name)}, asked {_shown(asked.identity, name)}"
+        for name in dict.fromkeys((*recorded.identity, *asked.identity))
+        if not _equal(recorded.identity, asked.identity, name)
+    )
+
+
+def _equal(recorded: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> bool:
+    if (name in recorded) != (name in asked):
+        return False
+    ours, theirs = recorded[name], asked[name]
+    return type(ours) is type(theirs) and bool(ours == theirs)
+
+
+def _shown(identity: Mapping[str, Any], name: str) -> str:
+    text = repr(identity[name]) if name in identity else "nothing"
+    return text if len(text) <= 200 else text[:197] + "..."  # noqa: PLR2004 - one line for people

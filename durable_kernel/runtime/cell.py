@@ -1,0 +1,250 @@
+"""One cell's execution: the lane around it, its outputs, and its commit. Live and replayed cells take the same path.
+
+The commit frame is written after the last output and before the reply (rule 4). A cell that a
+latch, a doubt or a shutdown stopped is not committed: its position stays open, and the next opener
+goes on inside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from durable_kernel.errors import JournalError, RunSuspendedError
+from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
+from durable_kernel.ports import entered
+from durable_kernel.replay import PositionReplay
+
+if TYPE_CHECKING:
+    from durable_kernel.runtime.run import Run
+
+__all__ = ["CellExecution", "CellRequest", "CellResult"]
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,}")
+_perf_counter = time.perf_counter
+_process_time = time.process_time
+
+
+@dataclass(frozen=True, slots=True)
+class CellRequest:
+    """What a front end asked to be executed."""
+
+    source: str
+    cell_id: str | None = None
+    parent_header: Mapping[str, Any] = field(default_factory=dict)
+    idents: list[bytes] = field(default_factory=list)
+    store_history: bool = True
+    execution_count: int | None = None
+    expressions: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """What the journal keeps of the request."""
+        return {
+            "cell_id": self.cell_id,
+            "parent_header": dict(self.parent_header),
+            "idents": list(self.idents),
+            "store_history": self.store_history,
+            "execution_count": self.execution_count,
+            "expressions": dict(self.expressions),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """How the cell ended. `status` is "ok", "error" or "interrupted"; `reply` is kept and shown."""
+
+    status: str
+    reply: Mapping[str, Any] = field(default_factory=dict)
+    asked_exit: bool = False
+    execution_count: int | None = None
+
+
+class CellExecution:
+    """A context manager around the code of one cell. Made by `Run.start_cell` and `Run.replay_cell`."""
+
+    def __init__(
+        self, run: Run, position: int, request: CellRequest, history: PositionHistory | None
+    ) -> None:
+        self.position = position
+        self.request = request
+        self.history = history
+        self.is_replay = history is not None and history.committed is not None
+        self.is_open = history is not None and history.committed is None
+        self.is_committed = self.is_replay
+        self._run = run
+        self._produced: list[tuple[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        run = self._run
+        replay = PositionReplay(self.history, is_open=not self.is_replay)
+        self._lane = run.port.enter_position(self.position, replay)
+        if self.history is None:
+            run.port.write(
+                Cell(
+                    position=self.position,
+                    source=self.request.source,
+                    wall_ns=run.world.wall_ns(),
+                    request=self.request.facts(),
+                )
+            )
+        elif self.is_open:
+            run.port.write(Resumed(position=self.position, wall_ns=run.world.wall_ns()))
+        run.begin_cell(self)
+        self._interrupts_before = run.interrupts.raised_count
+        self._started = (_perf_counter(), _process_time())
+        self._entered = entered(self._lane)
+        self._entered.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._entered.__exit__(kind, error, trace)
+        self._run.end_cell(self)
+
+    def enter_task(self) -> None:
+        """Name the running asyncio task as the cell's own: calls of other tasks are not this lane's."""
+        try:
+            self._lane.root_task = asyncio.current_task()
+        except RuntimeError:
+            self._lane.root_task = None
+
+    def output(
+        self, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Journal an output before it is published (rule 3). False: it is not on disk, so don't show it."""
+        if self.is_replay:
+            self._produced.append((kind, content))
+            return True
+        late = self.position if self.is_committed else None
+        port = self._run.port
+        try:
+            port.write_packed(
+                [self._run.storing.output(kind, dict(content), dict(metadata or {}), late)]
+            )
+        except JournalError as error:
+            port.set_latch(RunSuspendedError(str(error)))
+            return False
+        return True
+
+    def finish(self, result: CellResult) -> bool:
+        """Make the cell final. Returns True once its commit is durable (or was already).
+
+        False: the run stopped inside it; `run.latch` says why, or a shutdown suspended it.
+        """
+        run, port = self._run, self._run.port
+        port.close_steps()
+        if port.interruption is not None and result.reply.get("ename") == "RequestInterrupted":
+            return self._withdraw(port.interruption)
+        if port.latch is not None:
+            return False
+        if self.is_replay:
+            return self._finish_replay()
+        if result.status == "interrupted" and run.is_shutting_down():
+            return False
+        try:
+            port.write(self._commit(result), sync=True)
+        except JournalError as error:
+            port.set_latch(RunSuspendedError(str(error)))
+            return False
+        self.is_committed = True
+        run.committed(self)
+        return True
+
+    def _withdraw(self, interruption: tuple[str, int]) -> bool:
+        """Nobody caught RequestInterrupted: the call is in doubt again, and the run stops here (H4)."""
+        lane, ordinal = interruption
+        port = self._run.port
+        port.write(Withdrawn(lane=lane, ordinal=ordinal), sync=True)
+        port.set_latch(
+            RunSuspendedError(
+                f"cell {self.position} ended with RequestInterrupted; its act is still in doubt. Settle it with "
+                f"%durable resolve {self.position}{lane}.{ordinal} (--retry, --answer FILE or --fail), then restart the kernel."
+            )
+        )
+        return False
+
+    def _finish_replay(self) -> bool:
+        run = self._run
+        unmet = run.port.replay.unmet()
+        if unmet is not None:
+            run.diverged(unmet)
+            return False
+        assert self.history is not None
+        committed = self.history.committed
+        assert committed is not None
+        if committed.generators and committed.generators != run.generators.fingerprint():
+            run.tell(
+                f"cell {self.position}: the random generators ended in another state than recorded."
+            )
+        recorded = [
+            (each.kind, run.storing.content_of(each))
+            for each in self.history.outputs
+            if each.late is None
+        ]
+        if _comparable(recorded) != _comparable(self._produced):
+            run.tell(
+                f"cell {self.position} printed something else than the journal recorded; its effects were the same. "
+                "The recorded output stands."
+            )
+        run.replayed(self)
+        return True
+
+    def _commit(self, result: CellResult) -> Committed:
+        run = self._run
+        wall, cpu = self._started
+        raised = run.interrupts.raised_count - self._interrupts_before
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
+        return Committed(
+            position=self.position,
+            status="ok" if result.status == "ok" else "error",
+            wall_ns=run.world.wall_ns(),
+            execution_count=result.execution_count,
+            generators=run.generators.fingerprint(),
+            clocks=run.clock_reading(),
+            costs={
+                "wall_s": _perf_counter() - wall,
+                "cpu_s": _process_time() - cpu,
+                "peak_rss_bytes": peak,
+            },
+            counts=dict(run.port.counts),
+            reply=result.reply,
+            inexact=raised > run.port.interrupts_recorded,
+            asked_exit=result.asked_exit,
+        )
+
+
+def _comparable(outputs: list[tuple[str, Any]]) -> dict[str, list[Any]]:
+    """Outputs as H20 compares them: text per stream joined, addresses masked, the rest in order by kind."""
+    result: dict[str, list[Any]] = {}
+    for kind, content in outputs:
+        if kind == "stream":
+            text = result.setdefault(f"stream {content.get('name')}", [""])
+            text[0] += content.get("text", "")
+        elif kind == "error":
+            result.setdefault(kind, []).append(
+                (content.get("ename"), _masked(str(content.get("evalue"))))
+            )
+        elif kind in ("display_data", "execute_result", "update_display_data"):
+            data = content.get("data", {})
+            result.setdefault(kind, []).append(_masked(str(data.get("text/plain", sorted(data)))))
+    return {
+        kind: [_masked(each) if isinstance(each, str) else each for each in items]
+        for kind, items in result.items()
+    }
+
+
+def _masked(text: str) -> str:
+    return _ADDRESS.sub("0x…", text)

@@ -1,0 +1,40 @@
+"""Inbox messages: how other processes talk to a run. One JSON object per message; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+
+from durable_kernel.journal import Inbox
+
+__all__ = ["AskedResolution", "parse_resolution", "queue_resolution"]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedResolution:
+    """A decision as a user gave it. `effect` "" means the one in doubt, whichever it is."""
+
+    effect: str
+    choice: str
+    answer: bytes | None
+
+
+def queue_resolution(inbox: Inbox, name: str, asked: AskedResolution) -> bool:
+    """Put a decision into a run's inbox. False when a message of that name was already there."""
+    answer = base64.b64encode(asked.answer).decode("ascii") if asked.answer is not None else None
+    body = {"kind": "resolve", "effect": asked.effect, "choice": asked.choice, "answer": answer}
+    return inbox.put(name, json.dumps(body).encode())
+
+
+def parse_resolution(payload: bytes) -> AskedResolution | None:
+    """Read a message; None when it is not a resolution."""
+    try:
+        body = json.loads(payload)
+    except ValueError:
+        return None
+    if not isinstance(body, dict) or body.get("kind") != "resolve":
+        return None
+    encoded = body.get("answer")
+    answer = base64.b64decode(encoded) if isinstance(encoded, str) else None
+    return AskedResolution(str(body.get("effect") or ""), str(body.get("choice")), answer)

@@ -1,0 +1,56 @@
+"""Interrupts: SIGINT never lands inside port code (H5), and every one is counted (H16).
+
+A KeyboardInterrupt that arrives while the port works is raised when the port's code is done. The
+count of interrupts raised in a cell, less those that a waiting effect recorded as its outcome,
+tells whether the cell can be re-executed.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """Deferred SIGINT of the main thread. As a context manager: port code runs inside it."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._is_pending = False
+        self._main = threading.main_thread().ident
+        self.raised_count = 0
+
+    def install(self) -> None:
+        """Make this the process's SIGINT handler. Only the main thread may do that; elsewhere it does nothing."""
+        if threading.get_ident() == self._main:
+            signal.signal(signal.SIGINT, self.handler)
+
+    def handler(self, _number: int, _frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt now, or when the port's code is done."""
+        if self._depth:
+            self._is_pending = True
+            return
+        self.raised_count += 1
+        raise KeyboardInterrupt
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self._main:
+            self._depth += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if threading.get_ident() != self._main:
+            return
+        self._depth -= 1
+        if self._depth == 0 and self._is_pending:
+            self._is_pending = False
+            self.raised_count += 1
+            if error is None:
+                raise KeyboardInterrupt

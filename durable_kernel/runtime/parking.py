@@ -1,0 +1,100 @@
+"""Parking: a call in doubt that waits, inside the call, for somebody to decide. Nothing unwinds meanwhile (H4)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from durable_kernel.errors import AnswerRejectedError, UsageError
+from durable_kernel.history import CallHistory, Choice, Resolved
+from durable_kernel.ports import AnswerParser, Call, Ending, Lane, Outcome
+
+__all__ = ["Parked", "decide", "effect_name"]
+
+
+@dataclass(eq=False)
+class Parked:
+    """One call in doubt. `wait` returns the decision once somebody made it."""
+
+    lane: Lane
+    call: Call
+    ordinal: int
+    position: int
+    recorded: CallHistory
+    key: str
+    answer: AnswerParser | None
+    _decided: threading.Event = field(default_factory=threading.Event)
+    inbox_name: str = ""
+    _decision: Resolved | None = None
+
+    @property
+    def name(self) -> str:
+        """How people name the effect: position.ordinal, with the lane if it is not the cell's own."""
+        return effect_name(self.position, self.lane.path, self.ordinal)
+
+    def wait(self, timeout_s: float) -> Resolved | None:
+        """Wait for a decision; None if there is none after `timeout_s` seconds."""
+        if timeout_s:
+            self._decided.wait(timeout_s)
+        return self._decision
+
+    def settle(self, decision: Resolved) -> None:
+        """Hand over the decision. Safe from any thread; the first one counts."""
+        if self._decision is None:
+            self._decision = decision
+            self._decided.set()
+
+    def sentence(self) -> str:
+        """One paragraph that says what is in doubt and what can be done."""
+        announced = self.recorded.announced
+        when = datetime.fromtimestamp(announced.wall_ns / 1e9, UTC).strftime(
+            "%Y-%m-%d %H:%M:%S UTC"
+        )
+        return (
+            f"cell {self.position}, effect {self.name}: {announced.label} was announced at {when}, and the process died "
+            "before its answer was recorded. It may or may not have happened, and it is not repeated unasked. Look at the other "
+            f"side, then: `durable resolve RUN {self.name} --retry` sends it again, `--answer FILE` supplies what came "
+            "back, `--fail` makes the call fail."
+        )
+
+
+def effect_name(position: int, lane: str, ordinal: int) -> str:
+    """Name an effect for people and commands: "8.0", or "8/t1.0" in another lane."""
+    return f"{position}{lane}.{ordinal}"
+
+
+def _plain_answer(answer: bytes) -> Outcome:
+    """The answer of an effect without a shape of its own: one JSON value."""
+    try:
+        return Outcome.of_value(json.loads(answer))
+    except ValueError as error:
+        raise AnswerRejectedError(
+            "this effect", f"the file is not JSON: {error}", "one JSON value"
+        ) from None
+
+
+def decide(parked: Parked, choice: str, answer: bytes | None, wall_ns: int) -> Resolved:
+    """Turn a user's words into a decision about this call. Raises UsageError or AnswerRejectedError."""
+    try:
+        chosen = Choice(choice)
+    except ValueError:
+        raise UsageError(
+            f"{choice!r} is no way to resolve an act; use retry, answer or fail."
+        ) from None
+    value = None
+    if chosen is Choice.ANSWER:
+        if answer is None:
+            raise UsageError("an answer needs a file: --answer FILE")
+        outcome = parked.answer(answer) if parked.answer else _plain_answer(answer)
+        assert outcome.ending is Ending.VALUE, "answer parsers give values"
+        value = outcome.value
+    return Resolved(
+        position=parked.position,
+        lane=parked.lane.path,
+        ordinal=parked.ordinal,
+        choice=chosen.value,
+        wall_ns=wall_ns,
+        value=value,
+    )

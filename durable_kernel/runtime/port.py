@@ -1,0 +1,471 @@
+"""The port: carries out what the replay machine decides. The one place where an effect meets the journal.
+
+Order of a live call: pending observations of every lane and the announcement leave in one
+`write()`; an act's announcement is synced (rule 2); only then is the step handed out. Everything
+the port does runs under one lock, with SIGINT deferred (H5).
+
+The latch (H3): once the run diverged or stopped, every later `begin` and every crossing raises it,
+whatever was caught meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from durable_kernel.errors import (
+    DivergenceError,
+    JournalFullError,
+    OutcomeNotStorableError,
+    RequestInterrupted,
+    RunSuspendedError,
+    Stop,
+)
+from durable_kernel.history import (
+    Announced,
+    CallHistory,
+    Choice,
+    Head,
+    Noted,
+    Observed,
+    Record,
+    Resolved,
+)
+from durable_kernel.journal import Journal
+from durable_kernel.ports import (
+    REPEATABLE,
+    Act,
+    AnswerParser,
+    Call,
+    Ending,
+    ErrorFacts,
+    Lane,
+    Outcome,
+    Repeat,
+    Source,
+    Step,
+    suspended,
+)
+from durable_kernel.replay import (
+    Diverges,
+    Doubt,
+    InDoubtPolicy,
+    PositionReplay,
+    Serve,
+    ServeValue,
+    Unfinished,
+    decide_doubt,
+    names_interruption,
+)
+from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.parking import Parked
+from durable_kernel.runtime.sources import RecordedSource
+from durable_kernel.runtime.steps import LiveStep, RecordedStep, UnjournaledStep, derive_key
+from durable_kernel.runtime.storing import Storing
+from durable_kernel.runtime.world import World
+
+__all__ = ["RunPort"]
+
+_DECLARED = Repeat(float("inf"), "declared idempotent")
+
+_PENDING_BYTES_MAX = 1 << 20
+"""Parts of a stream wait in memory up to this size, then they are written."""
+
+
+class RunPort:
+    """Implements `ports.Port` for one run. The runtime points it at one position after the other."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        storing: Storing,
+        *,
+        world: World,
+        policy: InDoubtPolicy,
+        interrupts: Interrupts,
+        leave: Callable[[int], None],
+    ) -> None:
+        self.run_id = journal.run_id
+        self.latch: Stop | None = None
+        self.parked: Parked | None = None
+        self.position = -1
+        self.lock = threading.RLock()
+        self.counts: dict[str, int] = {}
+        self.interrupts_recorded = 0
+        self.interruption: tuple[str, int] | None = None
+        self.has_lost_outcome = False
+        self._journal = journal
+        self._storing = storing
+        self._world = world
+        self._policy = policy
+        self._interrupts = interrupts
+        self._leave = leave
+        self._replay = PositionReplay(None, is_open=True)
+        self._lanes: list[Lane] = []
+        self._draws: list[tuple[str, str, Any]] = []
+        self._stream: list[tuple[LiveStep, bytes]] = []
+        self._stream_bytes = 0
+        self._backlog: list[tuple[int, bytes]] = []
+        self._open_steps: list[LiveStep] = []
+
+    # --- for the runtime ----------------------------------------------------------------------------
+
+    def enter_position(self, position: int, replay: PositionReplay) -> Lane:
+        """Point the port at a position. Returns the lane of its cell."""
+        with self.lock:
+            self.position = position
+            self._replay = replay
+            self.counts = {}
+            self.interrupts_recorded = 0
+            self.interruption = None
+            lane = Lane("", self, lambda kind: self._source("", kind))
+            self._lanes = [lane]
+            return lane
+
+    @property
+    def is_live(self) -> bool:
+        return self._replay.is_live
+
+    @property
+    def replay(self) -> PositionReplay:
+        return self._replay
+
+    def set_latch(self, stop: Stop) -> Stop:
+        """Stop the run: from now on every begin raises. The first reason stays."""
+        with self.lock:
+            if self.latch is None:
+                self.latch = stop
+            return self.latch
+
+    def write(self, *records: Record, sync: bool = False) -> None:
+        """Write records behind everything that waits, in one `write()`."""
+        with self._interrupts, self.lock:
+            self.write_packed([self._storing.records.pack(each) for each in records], sync=sync)
+
+    def write_packed(self, packed: list[tuple[int, bytes]], *, sync: bool = False) -> None:
+        """Write packed records behind everything that waits. On a full disk what waits goes on waiting."""
+        with self._interrupts, self.lock:
+            self._backlog.extend(self._drain())
+            frames = [*self._backlog, *packed]
+            if frames:
+                self._journal.append(frames, sync=sync)
+            self._backlog.clear()
+
+    def close_steps(self) -> None:
+        """At a position's end: whatever was begun and not settled was abandoned (H17)."""
+        with self._interrupts, self.lock:
+            for step in list(self._open_steps):
+                step.settle(
+                    Outcome(Ending.ABANDONED, None, ErrorFacts("builtins:GeneratorExit", ""))
+                )
+
+    # --- ports.Port -------------------------------------------------------------------------------
+
+    def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        begun = self._ask(lane, call, answer)
+        if isinstance(begun, Parked):
+            with suspended():
+                decision = self._wait_parked(begun)
+            return self._unpark(begun, decision)
+        return begun
+
+    async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        begun = self._ask(lane, call, answer)
+        if isinstance(begun, Parked):
+            with suspended():
+                decision = await self._wait_parked_async(begun)
+            return self._unpark(begun, decision)
+        return begun
+
+    def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
+        with self._interrupts, self.lock:
+            if self.latch is not None:
+                return produce()
+            verdict = self._replay.ask_draw(lane.path, kind)
+            if isinstance(verdict, ServeValue):
+                return verdict.value
+            if isinstance(verdict, Diverges):
+                raise self.set_latch(self._divergence(verdict))
+            with suspended():
+                value = produce()
+            self._draws.append((lane.path, kind, value))
+            self._count(kind.partition("/")[0])
+            return value
+
+    def flush(self) -> None:
+        self.write_packed([])
+
+    def note(self, lane: Lane, sentence: str) -> None:
+        self.write(Noted(sentence=sentence))
+
+    # --- steps.Recorder ---------------------------------------------------------------------------
+
+    def record_head(self, step: LiveStep, head: Any) -> None:
+        with self._interrupts, self.lock:
+            record = Head(ordinal=step.ordinal, lane=step.lane, value=self._storing.head(head))
+            self._backlog.extend(self._drain_stream())
+            self._backlog.append(self._storing.records.pack(record))
+
+    def record_part(self, step: LiveStep, data: bytes) -> None:
+        with self._interrupts, self.lock:
+            self._stream.append((step, data))
+            self._stream_bytes += len(data)
+            if self._stream_bytes > _PENDING_BYTES_MAX:
+                self._backlog.extend(self._drain_stream())
+                self.write_packed([])
+
+    def record_end(self, step: LiveStep, outcome: Outcome) -> None:
+        with self._interrupts, self.lock:
+            if step in self._open_steps:
+                self._open_steps.remove(step)
+            if (
+                outcome.error is not None
+                and outcome.error.type_path == "builtins:KeyboardInterrupt"
+            ):
+                self.interrupts_recorded += 1
+            changed = self._world.generators_after(step.generators_before)
+            try:
+                packed = self._storing.settled(step.lane, step.ordinal, outcome, changed)
+            except OutcomeNotStorableError as error:
+                failed = self._storing.settled(
+                    step.lane, step.ordinal, Outcome.of_error(error), changed
+                )
+                self.write_packed([failed])
+                raise
+            self._write_outcome(step, outcome, packed)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _ask(self, lane: Lane, call: Call, answer: AnswerParser | None) -> Step | Parked:
+        with self._interrupts, self.lock:
+            if self.latch is not None:
+                raise self.latch
+            if self._is_foreign(lane):
+                self._world.crossing(f"{call.label} in another asyncio task", is_act=True)
+                return UnjournaledStep()
+            verdict = self._replay.ask_call(lane.path, call)
+            if isinstance(verdict, Diverges):
+                raise self.set_latch(self._divergence(verdict))
+            key = derive_key(self.run_id, self.position, lane.path, verdict.ordinal)
+            if isinstance(verdict, Serve):
+                return self._serve(verdict, key)
+            if isinstance(verdict, Unfinished):
+                return self._resume(lane, call, verdict, key, answer)
+            return self._announce(lane, call, verdict.ordinal, key)
+
+    def _serve(self, verdict: Serve, key: str) -> RecordedStep:
+        call = verdict.call
+        outcome = self._storing.outcome(call)
+        if outcome.ending is Ending.LOST:
+            raise self.set_latch(RunSuspendedError(self._lost_sentence(call)))
+        if outcome.ending is Ending.INTERRUPTED:
+            self.interruption = (call.announced.lane, verdict.ordinal)
+            raise self._interruption_of(call.announced)
+        if call.settled is not None and call.settled.generators is not None:
+            self._world.restore_generators(call.settled.generators)
+        return RecordedStep(
+            outcome, self._storing.head_of(call), lambda: self._storing.parts_of(call), key
+        )
+
+    def _announce(self, lane: Lane, call: Call, ordinal: int, key: str) -> LiveStep:
+        is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
+        if is_synced:
+            self._require_ballast()
+        repeat = _DECLARED if REPEATABLE.get() else call.repeat
+        repeat_s = repeat.seconds_max
+        record = Announced(
+            ordinal=ordinal,
+            lane=lane.path,
+            kind=call.kind,
+            label=call.label,
+            wall_ns=self._world.wall_ns(),
+            act=int(call.act),
+            identity=call.identity,
+            details=call.details,
+            repeat_s=None if repeat_s == float("inf") else repeat_s,
+            repeat_why=repeat.why if call.act else "",
+        )
+        self.write_packed([self._storing.records.pack(record)], sync=is_synced)
+        self._count(call.kind)
+        return self._live(lane, ordinal, key, call)
+
+    def _live(
+        self, lane: Lane, ordinal: int, key: str, call: Call, cut: CallHistory | None = None
+    ) -> LiveStep:
+        step = LiveStep(
+            self,
+            lane=lane.path,
+            ordinal=ordinal,
+            key=key,
+            head=self._storing.head_of(cut) if cut else None,
+            parts=self._storing.parts_of(cut) if cut else None,
+        )
+        if call.runs_user_code:
+            step.generators_before = self._world.generators_before()
+        self._open_steps.append(step)
+        return step
+
+    def _resume(
+        self, lane: Lane, call: Call, verdict: Unfinished, key: str, answer: AnswerParser | None
+    ) -> Step | Parked:
+        named = names_interruption(sys._getframe(2), "durable_kernel")  # noqa: SLF001 - the only way to a caller's frame
+        doubt = decide_doubt(verdict.call, self._world.wall_ns(), self._policy, code_names_it=named)
+        parked = Parked(
+            lane=lane,
+            call=call,
+            ordinal=verdict.ordinal,
+            position=self.position,
+            recorded=verdict.call,
+            key=key,
+            answer=answer,
+        )
+        queued = self._world.queued_resolution(parked)
+        if queued is not None:
+            return self._unpark(parked, queued)
+        if doubt is Doubt.REPEAT:
+            return self._live(lane, verdict.ordinal, key, call, verdict.call)
+        if doubt is Doubt.RAISE:
+            raise self._interrupt(lane, verdict, key)
+        if doubt is Doubt.STOP:
+            self.set_latch(RunSuspendedError(parked.sentence()))
+            self._leave(3)
+            assert self.latch is not None
+            raise self.latch
+        self.parked = parked
+        return parked
+
+    def _interrupt(self, lane: Lane, verdict: Unfinished, key: str) -> RequestInterrupted:
+        """Journal that RequestInterrupted is what the code saw, then hand it out (H4)."""
+        step = LiveStep(self, lane=lane.path, ordinal=verdict.ordinal, key=key)
+        step.settle(Outcome(Ending.INTERRUPTED))
+        self.interruption = (step.lane, step.ordinal)
+        return self._interruption_of(verdict.call.announced)
+
+    def _interruption_of(self, announced: Announced) -> RequestInterrupted:
+        return RequestInterrupted(
+            announced.label, self._world.where(), self._world.clock_text(announced.wall_ns)
+        )
+
+    def _wait_parked(self, parked: Parked) -> Resolved:
+        try:
+            while True:
+                decision = parked.wait(0.2) or self._world.queued_resolution(parked)
+                if decision is not None:
+                    return decision
+        except KeyboardInterrupt:
+            raise self._left_in_doubt(parked) from None
+
+    async def _wait_parked_async(self, parked: Parked) -> Resolved:
+        try:
+            while True:
+                decision = parked.wait(0) or self._world.queued_resolution(parked)
+                if decision is not None:
+                    return decision
+                await asyncio.sleep(0.1)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise self._left_in_doubt(parked) from None
+
+    def _left_in_doubt(self, parked: Parked) -> Stop:
+        """A user interrupted the waiting call: the run stops here, still in doubt; nothing is journaled."""
+        self.parked = None
+        return self.set_latch(RunSuspendedError(parked.sentence()))
+
+    def _unpark(self, parked: Parked, decision: Resolved) -> Step:
+        """Journal the user's decision (synced before anything follows from it), then act on it."""
+        with self._interrupts, self.lock:
+            self.parked = None
+            if self.latch is not None:
+                raise self.latch
+            is_retry = decision.choice == Choice.RETRY
+            self.write_packed([self._storing.resolved(decision)], sync=True)
+            self._world.resolution_taken(parked)
+            if is_retry:
+                return self._live(
+                    parked.lane, parked.ordinal, parked.key, parked.call, parked.recorded
+                )
+            complete = CallHistory(parked.recorded.announced, resolved=decision)
+            return RecordedStep(self._storing.outcome(complete), None, list, parked.key)
+
+    def _write_outcome(self, step: LiveStep, outcome: Outcome, packed: tuple[int, bytes]) -> None:
+        try:
+            self.write_packed([packed])
+        except JournalFullError as error:
+            self.has_lost_outcome = True
+            lost = Outcome(Ending.LOST, {"ending": int(outcome.ending), "bytes": len(packed[1])})
+            self._stream.clear()
+            self._stream_bytes = 0
+            self._backlog.clear()
+            self._journal.append_emergency(
+                [self._storing.settled(step.lane, step.ordinal, lost, None)]
+            )
+            self._world.tell(
+                f"{error} The answer of this call could not be recorded: this cell has it, but the run can't be replayed past here."
+            )
+
+    def _require_ballast(self) -> None:
+        if not self._journal.has_ballast and not self._journal.restore_ballast():
+            raise JournalFullError(
+                self._journal.folder, 64 * 1024, "the reserve for outcomes is used up"
+            )
+
+    def _drain(self) -> Iterator[tuple[int, bytes]]:
+        """Take everything that waits: hard draws first, then soft columns, then streams."""
+        pack = self._storing.records.pack
+        draws, self._draws = self._draws, []
+        columns: dict[tuple[str, str], list[Any]] = {}
+        for lane_path, kind, value in draws:
+            columns.setdefault((lane_path, kind), []).append(value)
+        for (lane_path, kind), values in columns.items():
+            yield pack(Observed(lane=lane_path, kind=kind, values=values, hard=True))
+        for lane in self._lanes:
+            for kind, values in lane.take_pending():
+                yield pack(Observed(lane=lane.path, kind=kind, values=values))
+                self._count(kind, len(values))
+        yield from self._drain_stream()
+
+    def _drain_stream(self) -> Iterator[tuple[int, bytes]]:
+        stream, self._stream, self._stream_bytes = self._stream, [], 0
+        pieces: list[bytes] = []
+        for index, (step, data) in enumerate(stream):
+            pieces.append(data)
+            is_last_of_step = index + 1 == len(stream) or stream[index + 1][0] is not step
+            if is_last_of_step:
+                yield self._storing.part(step.lane, step.ordinal, pieces)
+                pieces = []
+
+    def _source(self, lane_path: str, kind: str) -> Source | None:
+        values = self._replay.take_soft(lane_path, kind)
+        if not values and self._replay.is_live:
+            return None
+        lane = self._lanes[0]
+        return RecordedSource(values, kind, lane, self._replay)
+
+    def _is_foreign(self, lane: Lane) -> bool:
+        if lane.root_task is None:
+            return False
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return False
+        return task is not None and task is not lane.root_task
+
+    def _divergence(self, verdict: Diverges) -> DivergenceError:
+        return DivergenceError(
+            self._world.where(),
+            verdict.recorded,
+            verdict.asked,
+            verdict.differences,
+            verdict.likely_cause,
+        )
+
+    def _lost_sentence(self, call: CallHistory) -> str:
+        return (
+            f"{self._world.where()}: {call.announced.label} happened, but the disk was full and its answer was not recorded. "
+            "The run can't be replayed past here. %durable fresh starts a new run (this one is kept)."
+        )
+
+    def _count(self, kind: str, number: int = 1) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + number

@@ -1,0 +1,388 @@
+"""A run that this process writes: recovery, cells, decisions, status. Joins all rooms below; knows nothing of Jupyter.
+
+States: *replaying* until the last recorded position is done, then *live*. *in doubt*: a call waits
+for a decision. *diverged* and *stopped*: the latch is set; no user code runs any more in this
+process, the journal is as it was, and the next opener starts from there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from durable_kernel.errors import (
+    BranchRefusedError,
+    DivergenceError,
+    JournalError,
+    Stop,
+    TaintedPositionError,
+    UsageError,
+)
+from durable_kernel.history import (
+    Branched,
+    Cell,
+    Finished,
+    Noted,
+    Outline,
+    PositionHistory,
+    PositionOutline,
+    RecordCodec,
+    Shutdown,
+)
+from durable_kernel.history.views import call_view, outline_view
+from durable_kernel.journal import Journal, read_extent, scan
+from durable_kernel.replay import Diverges
+from durable_kernel.runtime.cell import CellExecution, CellRequest
+from durable_kernel.runtime.flushing import FlushTimer
+from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.parking import decide
+from durable_kernel.runtime.plan import Plan
+from durable_kernel.runtime.port import RunPort
+from durable_kernel.runtime.settings import Settings
+from durable_kernel.runtime.storing import Storing
+from durable_kernel.runtime.surroundings import Surroundings
+from durable_kernel.store import RunPlace, Store
+
+__all__ = ["Run"]
+
+_SHUTDOWN_GRACE_S = 0.3
+"""A graceful stop interrupts the cell before its message arrives; this long a commit waits for it (jupyter facts §2)."""
+
+
+class Run:
+    """One opened run. Made by `open_run`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        place: RunPlace,
+        journal: Journal,
+        outline: Outline,
+        records: RecordCodec,
+        settings: Settings,
+        surroundings: Surroundings,
+        interrupts: Interrupts,
+        leave: Any,
+    ) -> None:
+        self.run_id = place.run_id
+        self.place = place
+        self.settings = settings
+        self.outline = outline
+        self.interrupts = interrupts
+        self.world = surroundings.world
+        self.generators = surroundings.generators
+        self.storing = Storing(records, journal.blobs)
+        self.plan = Plan.of(outline)
+        self._surroundings = surroundings
+        self._store = store
+        self._journal = journal
+        self._records = records
+        self._cursor = 0
+        self._generators: Mapping[str, Any] | None = None
+        self._notices: list[str] = []
+        self._shutdown = threading.Event()
+        self._running: CellExecution | None = None
+        self._replayed_calls = 0
+        self.port = RunPort(
+            journal,
+            self.storing,
+            world=self.world,
+            policy=settings.in_doubt,
+            interrupts=interrupts,
+            leave=leave,
+        )
+        self._timer = FlushTimer(self._flush)
+        self._timer.start()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id} {self.state}, {self._cursor} of {len(self.outline.positions)} replayed>"
+
+    # --- what it is doing ---------------------------------------------------------------------------
+
+    @property
+    def latch(self) -> Stop | None:
+        return self.port.latch
+
+    @property
+    def state(self) -> str:
+        """One word: live, replaying, in doubt, diverged or stopped."""
+        if isinstance(self.port.latch, DivergenceError):
+            return "diverged"
+        if self.port.latch is not None:
+            return "stopped"
+        if self.port.parked is not None:
+            return "in doubt"
+        is_behind = self._cursor < len(self.outline.positions)
+        return "replaying" if is_behind or not self.port.is_live else "live"
+
+    @property
+    def next_position(self) -> int:
+        positions = self.outline.positions
+        if self._cursor < len(positions):
+            return positions[self._cursor].position
+        return positions[-1].position + 1 if positions else 0
+
+    def tell(self, sentence: str) -> None:
+        """Keep a sentence that the user is told once."""
+        if sentence not in self._notices:
+            self._notices.append(sentence)
+
+    def take_notices(self) -> list[str]:
+        """Sentences not told yet; they are told now."""
+        taken, self._notices = self._notices, []
+        return taken
+
+    def status(self) -> dict[str, Any]:
+        """What `%durable status` shows, as plain values."""
+        parked = self.port.parked
+        crossings = [each for each in self.world.crossings if each.is_act]
+        return {
+            **outline_view(self.outline),
+            "run": self.run_id,
+            "state": self.state,
+            "next_position": self.next_position,
+            "replayed_calls": self._replayed_calls,
+            "epoch": self._journal.epoch,
+            "durability": self._journal.level.value,
+            "folder": str(self.place.folder),
+            "size_bytes": self._journal.size_bytes,
+            "in_doubt": []
+            if parked is None
+            else [{"effect": parked.name, "label": parked.call.label, "what": parked.sentence()}],
+            "unrecorded": [f"{each.where}: it {each.what}" for each in crossings],
+            "stopped_by": str(self.port.latch) if self.port.latch is not None else None,
+        }
+
+    def log(self, limit: int = 50, position: int | None = None) -> list[dict[str, Any]]:
+        """The last recorded calls, newest last. Reads the journal; sees what is written, not what waits."""
+        self.port.flush()
+        outline = self.read_outline()
+        wanted = [
+            each for each in outline.positions if position is None or each.position == position
+        ]
+        rows: list[dict[str, Any]] = []
+        for each in reversed(wanted):
+            rows = [call_view(each.position, call) for call in self._all_calls(each)] + rows
+            if len(rows) >= limit:
+                break
+        return rows[-limit:]
+
+    def read_outline(self) -> Outline:
+        """Fold the journal as it is now."""
+        frames = scan(
+            self.place.folder,
+            run_id=self.run_id,
+            key=self._store.run_key(self.run_id),
+            anchor=self._store.anchor(self.run_id),
+        )
+        return Outline.of(frames, self._records)
+
+    # --- replay ---------------------------------------------------------------------------------------
+
+    def recorded(self) -> Iterator[PositionHistory]:
+        """Positions to replay, in order; the last one may be open. A cell that asked to exit is left out.
+
+        Raises TaintedPositionError at a position that may not be executed again by itself.
+        """
+        while (history := self.next_recorded()) is not None:
+            yield history
+
+    def next_recorded(self) -> PositionHistory | None:
+        """The next recorded position, without moving on (`replay_cell` does). None when all are done."""
+        while self._cursor < len(self.outline.positions):
+            outline = self.outline.positions[self._cursor]
+            if outline.committed is not None and outline.committed.asked_exit:
+                self._cursor += 1
+                continue
+            return self._load(outline)
+        return None
+
+    def replay_cell(self, history: PositionHistory) -> CellExecution:
+        """Execute a recorded position again. Raises TaintedPositionError unless `redo` was asked for."""
+        self._require_repeatable(history)
+        return CellExecution(self, history.position, _request_of(history), history)
+
+    def start_cell(self, request: CellRequest) -> CellExecution:
+        """Begin a new position, live."""
+        if self.port.latch is not None:
+            raise self.port.latch
+        if self._cursor < len(self.outline.positions):
+            raise UsageError(
+                f"position {self._cursor} is recorded and not replayed yet; nothing new can run before it."
+            )
+        return CellExecution(self, self.next_position, request, None)
+
+    def branch(self, position: int, reason: str) -> None:
+        """Leave the positions >= `position` behind. Raises BranchRefusedError if acts were done there (H14)."""
+        left = [each for each in self.outline.positions if each.position >= position]
+        acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
+        acts += [
+            f"{c.what} (cell {each.position})" for each in left for c in each.crossings if c.is_act
+        ]
+        if acts and not self.settings.repeat_acts:
+            raise BranchRefusedError(position, tuple(acts))
+        self.port.write(
+            Branched(position=position, wall_ns=self.world.wall_ns(), reason=reason), sync=True
+        )
+        self.outline.positions = [
+            each for each in self.outline.positions if each.position < position
+        ]
+
+    # --- called by a cell's execution -------------------------------------------------------------------
+
+    def begin_cell(self, execution: CellExecution) -> None:
+        """Put the generators back to where the last position left them, and let crossings be blamed on this cell."""
+        if self._generators is not None:
+            self.generators.restore(self._generators)
+        self.world.is_cell_running = True
+        self.world.is_redoing = (
+            self.settings.redo and execution.history is not None and execution.history.is_tainted
+        )
+        self._running = execution
+
+    def end_cell(self, _execution: CellExecution) -> None:
+        self._generators = self.generators.save()
+        self.world.is_cell_running = False
+        self._running = None
+
+    def committed(self, execution: CellExecution) -> None:
+        """A position became final: keep its outline, so that positions go on counting from it."""
+        if execution.history is not None:
+            self._cursor += 1
+        else:
+            self._note_new(execution)
+
+    def replayed(self, execution: CellExecution) -> None:
+        self._cursor += 1
+        if execution.history is not None:
+            self._replayed_calls += sum(map(len, execution.history.calls.values()))
+
+    def diverged(self, unmet: Diverges) -> None:
+        self.port.set_latch(
+            DivergenceError(
+                self.world.where(),
+                unmet.recorded,
+                unmet.asked,
+                unmet.differences,
+                unmet.likely_cause,
+            )
+        )
+
+    def clock_reading(self) -> Mapping[str, float]:
+        return self._surroundings.clocks.reading()
+
+    # --- from other threads and processes -----------------------------------------------------------------
+
+    def resolve(self, effect: str | None, choice: str, answer: bytes | None) -> str:
+        """Decide about the act that waits. Returns a sentence. Raises UsageError or AnswerRejectedError."""
+        parked = self.port.parked
+        if parked is None:
+            raise UsageError("no act is in doubt in this kernel.")
+        if effect and effect != parked.name:
+            raise UsageError(
+                f"effect {effect} is not in doubt; {parked.name} is: {parked.call.label}"
+            )
+        parked.settle(decide(parked, choice, answer, self.world.wall_ns()))
+        return f"effect {parked.name} ({parked.call.label}): {choice}. The cell goes on."
+
+    def late_output(
+        self, position: int, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> bool:
+        """Journal text that came after its cell's commit (H20). False: it is not on disk, so don't show it."""
+        try:
+            self.port.write_packed(
+                [self.storing.output(kind, dict(content), dict(metadata), position)]
+            )
+        except JournalError as error:
+            self.tell(str(error))
+            return False
+        return True
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something, and keep it with the running position."""
+        self.tell(sentence)
+        self.port.write(Noted(sentence=sentence))
+
+    def shutdown(self, *, restart: bool) -> None:
+        """The kernel was asked to stop. A cell that is interrupted from now on stays open (jupyter facts §2)."""
+        self._shutdown.set()
+        position = self._running.position if self._running is not None else None
+        self.port.write(Shutdown(wall_ns=self.world.wall_ns(), restart=restart, position=position))
+
+    def is_shutting_down(self) -> bool:
+        """True when a shutdown was asked for, or is within the grace time after an interrupt."""
+        return self._shutdown.wait(_SHUTDOWN_GRACE_S)
+
+    def finish(self, status: str) -> None:
+        """A headless runner came to its notebook's end."""
+        self.port.write(Finished(wall_ns=self.world.wall_ns(), status=status), sync=True)
+
+    def archive(self) -> None:
+        """Take this run out of the index: the next kernel of this notebook starts anew. Nothing is deleted."""
+        self._store.archive(self.place)
+
+    def close(self) -> None:
+        """Write what waits and release the run. Safe to call twice."""
+        self._timer.stop()
+        self.world.detach()
+        try:
+            self.port.flush()
+        except JournalError as error:
+            self.tell(str(error))
+        self._journal.close()
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        try:
+            self.port.flush()
+        except JournalError as error:
+            self.tell(str(error))
+
+    def _load(self, outline: PositionOutline) -> PositionHistory:
+        folder = self.place.folder
+        frames = (
+            frame
+            for extent in outline.extents
+            for frame in read_extent(
+                folder, extent.segment, extent.start, extent.end - extent.start
+            )
+        )
+        return PositionHistory.of(frames, self._records)
+
+    def _all_calls(self, outline: PositionOutline) -> list[Any]:
+        return [call for calls in self._load(outline).calls.values() for call in calls]
+
+    def _require_repeatable(self, history: PositionHistory) -> None:
+        if self.settings.redo:
+            return
+        if history.is_tainted:
+            crossed = tuple(
+                f"{each.where}: it {each.what}" for each in history.crossings if each.is_act
+            )
+            raise TaintedPositionError(history.position, crossed)
+        if history.committed is not None and history.committed.inexact:
+            raise TaintedPositionError(
+                history.position,
+                ("it was interrupted in the middle of computing, which can't be reproduced",),
+            )
+
+    def _note_new(self, execution: CellExecution) -> None:
+        cell = Cell(position=execution.position, source=execution.request.source, wall_ns=0)
+        self.outline.positions.append(PositionOutline(execution.position, cell))
+        self._cursor = len(self.outline.positions)
+
+
+def _request_of(history: PositionHistory) -> CellRequest:
+    facts = history.cell.request
+    return CellRequest(
+        source=history.source,
+        cell_id=facts.get("cell_id"),
+        parent_header=facts.get("parent_header") or {},
+        idents=list(facts.get("idents") or []),
+        store_history=bool(facts.get("store_history", True)),
+        execution_count=facts.get("execution_count"),
+        expressions=facts.get("expressions") or {},
+    )

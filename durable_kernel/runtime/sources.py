@@ -1,0 +1,49 @@
+"""Sources: recorded soft observations, handed back one by one, then the switch to the real clock."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from durable_kernel.ports import Lane
+from durable_kernel.replay import PositionReplay
+
+__all__ = ["RecordedSource"]
+
+
+class RecordedSource:
+    """The column of one soft kind in one lane.
+
+    Used up and live: the kind reads the world from then on. Used up and still replaying: the code
+    reads a clock more often than it did; it gets the last value, one tick later, and the position
+    counts it (H31).
+    """
+
+    __slots__ = ("_kind", "_lane", "_last", "_replay", "_values")
+
+    def __init__(self, values: list[Any], kind: str, lane: Lane, replay: PositionReplay) -> None:
+        self._values = deque(values)
+        self._last = values[-1] if values else None
+        self._kind = kind
+        self._lane = lane
+        self._replay = replay
+
+    def __call__(self, read: Callable[[], Any]) -> Any:
+        if self._values:
+            return self._values.popleft()
+        if self._replay.is_live:
+            self._lane.make_live(self._kind)
+            value = read()
+            self._lane.record[self._kind](value)
+            return value
+        self._replay.soft_missing += 1
+        self._last = _tick(self._last) if self._last is not None else read()
+        return self._last
+
+
+def _tick(value: Any) -> Any:
+    if type(value) is float:
+        return math.nextafter(value + 1e-9, math.inf)
+    return value + 1 if type(value) is int else value

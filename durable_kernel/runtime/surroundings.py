@@ -1,0 +1,42 @@
+"""Surroundings: what belongs to the process and not to a run. The hooks, the world, the generators, the clocks.
+
+`prepare()` is the first thing a kernel process does, before IPython: references to a clock taken
+later are hooked ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from durable_kernel import effects
+from durable_kernel.effects import clocks as clock_hooks, generators as generator_hooks
+from durable_kernel.runtime.world import Generators, World
+
+__all__ = ["Clocks", "Surroundings", "prepare"]
+
+
+class Clocks(Protocol):
+    """The process's monotonic-type clocks (`durable_kernel.effects.clocks`)."""
+
+    def set_offsets(self, last: Mapping[str, float]) -> None: ...
+
+    def reading(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Handles of everything that was hooked in this process."""
+
+    world: World
+    generators: Generators
+    clocks: Clocks
+    seed: Any
+
+
+def prepare() -> Surroundings:
+    """Install the hooks. No run is known yet, so everything passes through until one is opened."""
+    world = World(generator_hooks)
+    effects.install(world)
+    return Surroundings(world, generator_hooks, clock_hooks, generator_hooks.seed_genesis)

@@ -1,0 +1,187 @@
+"""World: what the port needs to know beyond the journal. Wall time, the user's line, the generators, queued decisions, and the
+witness of crossings that no lane journals.
+
+Real clocks are captured at import: the hooks that replace them must not record the kernel's own
+reading.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from durable_kernel.errors import DurableError, Stop, WorldClosedError
+from durable_kernel.history import Crossed, Resolved
+from durable_kernel.journal import Inbox
+from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, suspended
+from durable_kernel.runtime.inbox import parse_resolution
+from durable_kernel.runtime.parking import Parked, decide
+
+__all__ = ["Generators", "World"]
+
+_time_ns = time.time_ns
+
+
+class Generators(Protocol):
+    """The global random generators of the process (`durable_kernel.effects.generators`)."""
+
+    def save(self) -> Mapping[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+    def fingerprint(self) -> bytes: ...
+
+
+class Blamed(Protocol):
+    """The part of the port that a crossing needs."""
+
+    latch: Stop | None
+    position: int
+
+    @property
+    def is_live(self) -> bool: ...
+
+    def set_latch(self, stop: Stop) -> Stop: ...
+
+    def write(self, record: Crossed) -> None: ...
+
+
+class World:
+    """One process's surroundings; a `ports.Witness`. The runtime attaches a run, and tells when a cell runs."""
+
+    def __init__(self, generators: Generators) -> None:
+        self._generators = generators
+        self._port: Blamed | None = None
+        self._inbox: Inbox | None = None
+        self._kernel_threads = frozenset(thread.ident for thread in threading.enumerate())
+        self._main = threading.main_thread().ident
+        self._told: Callable[[str], None] = lambda _sentence: None
+        self._seen: set[tuple[int, str, bool]] = set()
+        self.notebook = ""
+        self.is_cell_running = False
+        self.is_redoing = False
+        self.crossings: list[Crossed] = []
+
+    def attach(
+        self,
+        port: Any,
+        inbox: Inbox,
+        *,
+        notebook: str,
+        tell: Callable[[str], None],
+        threads: Iterable[threading.Thread],
+    ) -> None:
+        """Point at a run. `threads` are the kernel's own: what they do is never a cell's crossing."""
+        self._port, self._inbox, self.notebook, self._told = port, inbox, notebook, tell
+        self._kernel_threads = frozenset(thread.ident for thread in threads)
+        self._seen.clear()
+
+    def detach(self) -> None:
+        self._port = None
+
+    # --- what the port asks -------------------------------------------------------------------------
+
+    def wall_ns(self) -> int:
+        return _time_ns()
+
+    def clock_text(self, wall_ns: int) -> str:
+        """A moment for people, in UTC, seconds."""
+        return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+    def where(self) -> str:
+        """The user's line that is running: "cell 7 (fetch.ipynb, line 3)"."""
+        position = self._port.position if self._port is not None else 0
+        frame = sys._getframe(1)  # noqa: SLF001 - the only way to a caller's frame
+        line = 0
+        while frame is not None:
+            if frame.f_globals.get("__name__") == "__main__":
+                line = frame.f_lineno
+                break
+            frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+        inside = ", ".join(part for part in (self.notebook, f"line {line}" if line else "") if part)
+        return f"cell {position}" + (f" ({inside})" if inside else "")
+
+    def tell(self, sentence: str) -> None:
+        self._told(sentence)
+
+    def generators_before(self) -> bytes:
+        return self._generators.fingerprint()
+
+    def generators_after(self, before: bytes | None) -> Mapping[str, Any] | None:
+        """The state of the generators if they changed since `before` (None: nobody looked)."""
+        if before is None or self._generators.fingerprint() == before:
+            return None
+        return self._generators.save()
+
+    def restore_generators(self, state: Mapping[str, Any]) -> None:
+        self._generators.restore(state)
+
+    def queued_resolution(self, parked: Parked) -> Resolved | None:
+        """A decision about this call that another process put into the inbox. A bad one is told and dropped."""
+        if self._inbox is None:
+            return None
+        for name, payload in self._inbox.pending():
+            asked = parse_resolution(payload)
+            if asked is None or asked.effect not in ("", parked.name):
+                continue
+            try:
+                decision = decide(parked, asked.choice, asked.answer, self.wall_ns())
+            except DurableError as error:
+                self._inbox.take(name)
+                self.tell(str(error))
+                continue
+            parked.inbox_name = name
+            return decision
+        return None
+
+    def resolution_taken(self, parked: Parked) -> None:
+        """The decision is in the journal; the message is done with."""
+        if self._inbox is not None and parked.inbox_name:
+            self._inbox.take(parked.inbox_name)
+
+    # --- ports.Witness --------------------------------------------------------------------------------
+
+    def crossing(self, what: str, *, is_act: bool) -> None:
+        port = self._port
+        if port is None or not self._is_users() or INSIDE_EFFECT.get():
+            return
+        with suspended():
+            self._blame(port, what, is_act=is_act)
+
+    def _blame(self, port: Blamed, what: str, *, is_act: bool) -> None:
+        if port.latch is not None and is_act:
+            raise port.latch
+        if not port.is_live and not self.is_redoing:
+            if is_act:
+                raise port.set_latch(_closed(self.where(), what))
+            return
+        key = (port.position, what, is_act)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        record = Crossed(what=what, where=self.where(), is_act=is_act)
+        port.write(record)
+        self.crossings.append(record)
+
+    def _is_users(self) -> bool:
+        """True when a cell, or a thread that a cell started, is what is running."""
+        if CURRENT_LANE.get() is not None:
+            return True
+        ident = threading.get_ident()
+        if ident == self._main:
+            return False
+        return ident not in self._kernel_threads and self.is_cell_running
+
+
+def _closed(where: str, what: str) -> WorldClosedError:
+    return WorldClosedError(
+        where,
+        "nothing of the kind",
+        f"something that the journal does not hold: it {what}",
+        (),
+        "while a cell is replayed the world is closed, so this was stopped before it happened",
+    )
