@@ -1,0 +1,64 @@
+"""Request bodies that user code produces: drained once, hashed, and sent from a spool (H28).
+
+A generator or a file given as body is user code. It runs in the lane before the call is begun, live
+and on replay, because the announcement needs the body's hash before the first byte leaves. Up to
+64 KB stay in memory, in the pieces in which they came; more goes to an unnamed temporary file.
+Knows no library.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import IO
+
+from durable_kernel.ports import suspended
+
+__all__ = ["Spool"]
+
+_MEMORY_BYTES = 65_536
+_PIECE_BYTES = 65_536
+
+
+class Spool:
+    """A drained body. Can be read any number of times: a redirect or a retry sends it again."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._hash = blake2b(digest_size=16)
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits, or "" of an empty body; equals `http_wire.body_digest`."""
+        return self._hash.hexdigest() if self.size_bytes else ""
+
+    def add(self, piece: bytes) -> None:
+        """Append the next piece."""
+        self._hash.update(piece)
+        self.size_bytes += len(piece)
+        if self._file is None and self.size_bytes <= _MEMORY_BYTES:
+            self._pieces.append(piece)
+            return
+        with suspended():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
+                weakref.finalize(self, self._file.close)
+                self._file.writelines(self._pieces)
+                self._pieces.clear()
+            self._file.write(piece)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body from its beginning."""
+        if self._file is None:
+            yield from self._pieces
+            return
+        offset = 0
+        while offset < self.size_bytes:
+            self._file.seek(offset)
+            piece = self._file.read(_PIECE_BYTES)
+            offset += len(piece)
+            yield piece

@@ -1,0 +1,417 @@
+"""HTTP calls as plain values: what is verified, shown and repeated, what an answer looks like.
+
+Shared by the hooks of the HTTP libraries and knows none of them: a method and a URL are text,
+headers are raw pairs of bytes in their order on the wire.
+
+    Call      kind "http"; identity = method, url, body (its BLAKE2b), and idempotency_key if any
+    head      {"status": int, "headers": [(name, value)…], "http_version": bytes,
+              "reason": bytes or None}
+    parts     bytes of the body as they came: de-chunked, still content-encoded
+    outcome   VALUE {"elapsed_us": int}; an answer that a user gave has "head" and "body" in it
+              ERROR, ABANDONED: `error.extra["elapsed_us"]`; raised in place of the head, or
+              behind the recorded parts
+
+Secrets of a request are replaced by short hashes before anything else sees them: the code that is
+run again rebuilds them. Secrets of an answer (Set-Cookie) are what replay must serve, so they
+travel as `ports.Secret`. The hashes have no key: they hide tokens, not guessable passwords.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import unquote_plus
+
+from durable_kernel.errors import AnswerRejectedError
+from durable_kernel.ports import REPEAT_NEVER, Act, Call, Ending, Outcome, Repeat, Secret
+
+__all__ = [
+    "SAFE_METHODS",
+    "AnswerChangedError",
+    "RecordedPrefix",
+    "answered_head_and_body",
+    "body_digest",
+    "describe_request",
+    "elapsed_us_of",
+    "hash_secret",
+    "make_head",
+    "open_headers",
+    "parse_answer",
+    "redact_url",
+]
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing outside (RFC 9110 §9.2.1)."""
+
+_REPEAT_SAFE = {name: Repeat(math.inf, f"{name} is safe") for name in SAFE_METHODS}
+_REPEAT_UNCONDITIONAL = {
+    name: Repeat(300.0, f"{name} without conditions, within 5 min") for name in ("PUT", "DELETE")
+}
+_REPEAT_KEYED = Repeat(86_400.0, "Idempotency-Key, within 24 h")
+
+_CONDITIONS = (
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+)
+_SHOWN = {
+    name: name.decode()
+    for name in (
+        b"accept",
+        b"accept-encoding",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"range",
+        b"transfer-encoding",
+        b"user-agent",
+        *_CONDITIONS,
+    )
+}
+_CONDITIONAL = frozenset(_CONDITIONS)
+
+_SECRET_PARAMETERS = frozenset(
+    {"auth", "authorization", "code", "jwt", "key", "pwd", "session", "sid", "sig"}
+)
+_SECRET_WORDS = ("apikey", "credential", "passw", "secret", "signature", "token", "_key", "-key")
+_SECRET_PATHS = ("/bot", "hooks.", "/webhook")
+_ANSWER_SECRETS = frozenset(
+    {
+        b"authentication-info",
+        b"authorization",
+        b"set-cookie",
+        b"set-cookie2",
+        b"x-amz-security-token",
+        b"x-api-key",
+        b"x-auth-token",
+        b"x-csrf-token",
+        b"x-subject-token",
+    }
+)
+_VALIDATORS = (b"etag", b"last-modified", b"content-encoding", b"content-length")
+
+_DIGEST_BYTES = 16
+_NO_BODY = ""
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+def body_digest(body: bytes) -> str:
+    """Hash a request body: 32 hexadecimal digits, or "" of an empty body."""
+    return blake2b(body, digest_size=_DIGEST_BYTES).hexdigest() if body else _NO_BODY
+
+
+def hash_secret(value: bytes) -> str:
+    """Stand in for a secret: equal secrets look equal, and nothing else is told of them."""
+    return "hash:" + blake2b(value, digest_size=6, person=b"durable-secret").hexdigest()
+
+
+def describe_request(
+    method: str,
+    url: str,
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    body: str,
+    body_bytes: int,
+    timeout: Mapping[str, float | None] | None,
+) -> Call:
+    """Describe a request before it is made. `body` is its digest, `body_bytes` its size.
+
+    `timeout` is in seconds, by phase, and is only shown.
+    """
+    shown: dict[str, str] = {}
+    key = None
+    is_conditional = False
+    for raw_name, raw_value in headers:
+        lowered = raw_name.lower()
+        name = _SHOWN.get(lowered)
+        if name is None:
+            name, value = lowered.decode("latin-1"), hash_secret(raw_value)
+        else:
+            value = raw_value.decode("latin-1")
+            if lowered == b"idempotency-key":
+                key = value
+            elif lowered in _CONDITIONAL:
+                is_conditional = True
+        shown[name] = f"{shown[name]}, {value}" if name in shown else value
+    target = redact_url(url)
+    identity = {"method": method, "url": target, "body": body}
+    if key is not None:
+        identity["idempotency_key"] = key
+    return Call(
+        kind="http",
+        label=f"{method} {target}",
+        identity=identity,
+        details={"headers": shown, "timeout": timeout, "sent_bytes": body_bytes},
+        act=Act.OBSERVATION if method in SAFE_METHODS else Act.REMOTE,
+        repeat=_may_repeat(method, has_key=key is not None, is_conditional=is_conditional),
+    )
+
+
+def _may_repeat(method: str, *, has_key: bool, is_conditional: bool) -> Repeat:
+    """Say how long the request may be sent again without asking (H21)."""
+    safe = _REPEAT_SAFE.get(method)
+    if safe is not None:
+        return safe
+    if has_key:
+        return _REPEAT_KEYED
+    return REPEAT_NEVER if is_conditional else _REPEAT_UNCONDITIONAL.get(method, REPEAT_NEVER)
+
+
+def redact_url(url: str) -> str:
+    """Replace user info, secret-looking query values and known secret paths; drop the fragment.
+
+    The result still tells two URLs apart, so it serves as identity.
+    """
+    if "#" in url:  # is not sent, and may hold a token
+        url = url.partition("#")[0]
+    if "@" in url:
+        url = _redact_user(url)
+    if any(mark in url for mark in _SECRET_PATHS):
+        url = _redact_path(url)
+    if "?" in url:
+        base, _, query = url.partition("?")
+        url = base + "?" + "&".join(map(_redact_parameter, query.split("&")))
+    return url
+
+
+def _redact_user(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    if not at:
+        return url
+    return f"{scheme}{mark}{hash_secret(user.encode('utf-8', 'surrogatepass'))}@{host}{slash}{path}"
+
+
+def _redact_path(url: str) -> str:
+    """Hide the key in the path of chat bots (`/bot123:KEY/…`) and of web hooks (last segment)."""
+    base, mark, query = url.partition("?")
+    scheme, colon, rest = base.partition("://")
+    host, *segments = rest.split("/")
+    has_hook = host.startswith("hooks.") or any(part.startswith("webhook") for part in segments)
+    last = len(segments) - 1
+    for index, segment in enumerate(segments):
+        is_bot = segment.startswith("bot") and (":" in segment or "%3A" in segment)
+        if segment and (is_bot or (has_hook and index == last and index > 0)):
+            segments[index] = hash_secret(segment.encode("utf-8", "surrogatepass"))
+    return f"{scheme}{colon}{'/'.join([host, *segments])}{mark}{query}"
+
+
+def _redact_parameter(parameter: str) -> str:
+    name, equals, value = parameter.partition("=")
+    plain = (unquote_plus(name) if "%" in name or "+" in name else name).lower()
+    if not value or not (
+        plain in _SECRET_PARAMETERS or any(word in plain for word in _SECRET_WORDS)
+    ):
+        return parameter
+    return f"{name}{equals}{hash_secret(value.encode('utf-8', 'surrogatepass'))}"
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def make_head(
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    http_version: bytes,
+    reason: bytes | None,
+) -> dict[str, Any]:
+    """Build the head to record. Values that are secrets become `Secret`; order and case stay."""
+    return {
+        "status": status,
+        "headers": [
+            (name, Secret(value)) if _is_secret_header(name.lower(), value) else (name, value)
+            for name, value in headers
+        ],
+        "http_version": http_version,
+        "reason": reason,
+    }
+
+
+def _is_secret_header(lowered: bytes, value: bytes) -> bool:
+    if lowered in _ANSWER_SECRETS:
+        return True
+    if lowered != b"location":
+        return False
+    text = value.decode("latin-1")
+    return redact_url(text) != text
+
+
+def open_headers(head: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """Return the raw header pairs of a recorded head, secrets opened."""
+    pairs: Iterable[tuple[bytes, Any]] = head["headers"]
+    return [
+        (name, value.value if type(value) is Secret else value)  # type: ignore[misc]  # bytes
+        for name, value in pairs
+    ]
+
+
+def elapsed_us_of(outcome: Outcome) -> int | None:
+    """Return how long the exchange took when it was recorded, in microseconds."""
+    if outcome.error is not None:
+        return outcome.error.extra.get("elapsed_us")
+    return outcome.value.get("elapsed_us") if isinstance(outcome.value, dict) else None
+
+
+def answered_head_and_body(outcome: Outcome) -> tuple[dict[str, Any], bytes] | None:
+    """Return head and body if the outcome is an answer that a user gave, else None."""
+    if outcome.ending is Ending.VALUE and outcome.value and "head" in outcome.value:
+        return outcome.value["head"], outcome.value["body"]
+    return None
+
+
+class AnswerChangedError(Exception):
+    """A repeated request is not answered as the recorded beginning says. `args[0]` tells how."""
+
+
+class RecordedPrefix:
+    """What was recorded of an answer before it was cut; a repeated one must begin alike (H23).
+
+    Holds a hash and not the bytes: the prefix of a download may be large.
+    """
+
+    def __init__(self, head: Mapping[str, Any]) -> None:
+        self._head = head
+        self._recorded = blake2b(digest_size=_DIGEST_BYTES)
+        self._repeated = blake2b(digest_size=_DIGEST_BYTES)
+        self._missing = 0
+        self.size_bytes = 0
+
+    def serve(self, part: bytes) -> None:
+        """Take note of a recorded part."""
+        self._recorded.update(part)
+        self._missing += len(part)
+        self.size_bytes += len(part)
+
+    def check_head(self, head: Mapping[str, Any]) -> None:
+        """Compare status and validators. Raises AnswerChangedError."""
+        if head["status"] != self._head["status"]:
+            raise AnswerChangedError(f"status {self._head['status']} became {head['status']}")
+        before = {name.lower(): value for name, value in self._head["headers"]}
+        after = {name.lower(): value for name, value in head["headers"]}
+        for name in _VALIDATORS:
+            old, new = before.get(name), after.get(name)
+            if old is not None and new is not None and old != new:
+                raise AnswerChangedError(
+                    f"{name.decode()} {old.decode('latin-1')} became {new.decode('latin-1')}"
+                )
+
+    def take(self, part: bytes) -> bytes:
+        """Compare the next part of the repeated answer; return what lies behind the prefix.
+
+        Raises AnswerChangedError once the whole prefix was seen and differs.
+        """
+        if not self._missing:
+            return part
+        seen = part[: self._missing]
+        self._repeated.update(seen)
+        self._missing -= len(seen)
+        if not self._missing and self._repeated.digest() != self._recorded.digest():
+            raise AnswerChangedError(f"its first {self.size_bytes} bytes differ")
+        return part[len(seen) :]
+
+    def check_end(self) -> None:
+        """Raise AnswerChangedError if the repeated answer is shorter than the prefix."""
+        if self._missing:
+            raise AnswerChangedError(
+                f"it ended {self._missing} bytes short of the recorded {self.size_bytes}"
+            )
+
+
+# --- answers given by a user ----------------------------------------------------------------------
+
+_ANSWER_SHAPE = (
+    'a JSON object {"status": 200-599, "headers": {name: value} or [[name, value], …], and one of '
+    '"body": text, "json": any value, "body_base64": text}'
+)
+_ANSWER_FIELDS = frozenset({"status", "headers", "body", "json", "body_base64"})
+_BODY_FIELDS = ("body", "json", "body_base64")
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def parse_answer(data: bytes) -> Outcome:
+    """Turn an answer file into the outcome of an HTTP call in doubt.
+
+    The body is given as it should be read; Content-Length is computed. Only `body_base64` may come
+    with a Content-Encoding. Raises AnswerRejectedError, which names what was found.
+    """
+    try:
+        answer = json.loads(data)
+    except ValueError as error:
+        raise _rejected(f"the file is no JSON ({error})") from error
+    if not isinstance(answer, dict):
+        raise _rejected(f"the file holds a JSON {type(answer).__name__}")
+    unknown = sorted(answer.keys() - _ANSWER_FIELDS)
+    if unknown:
+        raise _rejected(f"it has the unknown field {unknown[0]!r}")
+    status = answer.get("status")
+    if type(status) is not int or not 200 <= status <= 599:  # noqa: PLR2004 - final status codes
+        raise _rejected(f"its status is {status!r}")
+    headers = _answer_headers(answer.get("headers", {}))
+    body = _answer_body(answer, headers)
+    headers.append((b"content-length", str(len(body)).encode()))
+    head = make_head(status, headers, b"HTTP/1.1", None)
+    return Outcome.of_value({"head": head, "body": body, "elapsed_us": 0})
+
+
+def _rejected(found: str) -> AnswerRejectedError:
+    return AnswerRejectedError("an HTTP request", found, _ANSWER_SHAPE)
+
+
+def _answer_headers(given: Any) -> list[tuple[bytes, bytes]]:
+    pairs = list(given.items()) if isinstance(given, dict) else given
+    if not isinstance(pairs, list):
+        raise _rejected(f"its headers are a JSON {type(given).__name__}")
+    headers: list[tuple[bytes, bytes]] = []
+    for pair in pairs:
+        match pair:
+            case (str(name), str(value)) | [str(name), str(value)]:
+                try:
+                    raw = name.encode("ascii"), value.encode("latin-1")
+                except UnicodeEncodeError as error:
+                    raise _rejected(f"the header {name!r} is not plain text") from error
+            case _:
+                raise _rejected(f"one of its headers is {pair!r}")
+        if raw[0].lower() not in _FRAMING:
+            headers.append(raw)
+    return headers
+
+
+def _answer_body(answer: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Decode the body; add its Content-Type to `headers` where none was given."""
+    given = [name for name in _BODY_FIELDS if name in answer]
+    if len(given) > 1:
+        raise _rejected(f"it has both {given[0]!r} and {given[1]!r}")
+    names = {name.lower() for name, _ in headers}
+    field = given[0] if given else ""
+    if b"content-encoding" in names and field != "body_base64":
+        raise _rejected("it has a Content-Encoding, but no 'body_base64'")
+    if field == "json":
+        body, kind = json.dumps(answer["json"], ensure_ascii=False).encode(), "application/json"
+    elif not field:
+        return b""
+    elif not isinstance(answer[field], str):
+        raise _rejected(f"its {field!r} is a JSON {type(answer[field]).__name__}")
+    elif field == "body":
+        body, kind = answer["body"].encode(), "text/plain; charset=utf-8"
+    else:
+        try:
+            body = base64.b64decode(answer[field], validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise _rejected(f"its 'body_base64' cannot be decoded ({error})") from error
+        kind = "application/octet-stream"
+    if b"content-type" not in names:
+        headers.append((b"content-type", kind.encode()))
+    return body

@@ -1,0 +1,308 @@
+"""Response bodies below httpx and httpx2: teed while live, served from the journal on replay.
+
+The classes here are the bare behaviour, for both libraries; `httpx_transport` gives them the
+library's own base class. A stream is an iterator and no generator: an abandoned generator would be
+ended by the garbage collector or by the event loop, at a moment that no replay can repeat.
+
+Every stream ends its exchange on every way out (H17): at its end, by an exception, by `close`, and
+when it is dropped unread.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+
+from durable_kernel.effects.http_body import Spool
+from durable_kernel.effects.http_exchange import Exchange, await_cancellation
+from durable_kernel.effects.http_wire import AnswerChangedError, RecordedPrefix, elapsed_us_of
+from durable_kernel.ports import Call, Outcome, suspended
+
+__all__ = [
+    "AsyncRecordingStream",
+    "AsyncReplayingStream",
+    "AsyncResumingStream",
+    "Recorded",
+    "RecordingStream",
+    "ReplayingStream",
+    "ResumingStream",
+    "SpooledBody",
+    "Stamped",
+]
+
+Interrupted = Callable[[Call, str], BaseException]
+"""Makes the library's read error that is also a RequestInterrupted, from the call and a reason."""
+
+
+class SpooledBody:
+    """A drained request body, as a stream of both kinds."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.spool.pieces()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.spool.pieces():
+            yield piece
+
+
+class Stamped:
+    """Sets `response.elapsed` to the recorded duration when the stream is closed.
+
+    The library sets it from its own clock in the same `close`, just before, on both sides of a
+    replay; `elapsed` is part of the outcome (H32), so ours wins on both.
+    """
+
+    _response: Callable[[], Any] | None = None
+
+    def attach(self, response: Any) -> None:
+        """Name the response to stamp. Held weakly: a cycle would keep a large body alive."""
+        self._response = weakref.ref(response)
+
+    def _stamp(self, elapsed_us: int | None) -> None:
+        response = self._response() if self._response is not None else None
+        if response is not None and elapsed_us is not None:
+            response.elapsed = timedelta(microseconds=elapsed_us)
+
+
+# --- live -----------------------------------------------------------------------------------------
+
+
+class RecordingStream(Stamped):
+    """The real stream, each part recorded before the caller sees it. Chunk boundaries are kept."""
+
+    def __init__(self, real: Any, exchange: Exchange) -> None:
+        self._real = real
+        self._parts: Iterator[bytes] | None = None
+        self._exchange = exchange
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        part = self._pull()
+        self._exchange.step.add_part(part)
+        return part
+
+    def _pull(self) -> bytes:
+        try:
+            with suspended():
+                if self._parts is None:
+                    self._parts = self._open()
+                return next(self._parts)
+        except StopIteration:
+            self._exchange.end()
+            raise
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
+
+    def _open(self) -> Iterator[bytes]:
+        return iter(self._real)
+
+    def close(self) -> None:
+        """Close the real stream; abandon the exchange if it was not read to its end."""
+        self._exchange.abandon()
+        self._stamp(self._exchange.elapsed_us)
+        with suspended():
+            if self._real is not None:
+                self._real.close()
+
+    def __del__(self) -> None:
+        self._exchange.abandon()
+
+
+class AsyncRecordingStream(Stamped):
+    """The same for the asynchronous transport."""
+
+    def __init__(self, real: Any, exchange: Exchange) -> None:
+        self._real = real
+        self._parts: Any = None
+        self._is_reading = False
+        self._exchange = exchange
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        part = await self._pull()
+        self._exchange.step.add_part(part)
+        return part
+
+    async def _pull(self) -> bytes:
+        self._is_reading = True
+        try:
+            with suspended():
+                if self._parts is None:
+                    self._parts = self._open()
+                part: bytes = await anext(self._parts)
+                return part
+        except StopAsyncIteration:
+            self._exchange.end()
+            raise
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
+        finally:
+            self._is_reading = False
+
+    def _open(self) -> AsyncIterator[bytes]:
+        return aiter(self._real)
+
+    async def aclose(self) -> None:
+        """Close the real stream; abandon the exchange if it was not read to its end."""
+        self._exchange.abandon()
+        self._stamp(self._exchange.elapsed_us)
+        with suspended():
+            # Else the event loop closes this generator in a task of its own, some time later.
+            if not self._is_reading:
+                await _close_parts(self._parts)
+            if self._real is not None:
+                await self._real.aclose()
+
+    def __del__(self) -> None:
+        self._exchange.abandon()
+
+
+# --- live again, behind a recorded prefix (H23) ---------------------------------------------------
+
+
+class ResumingStream(RecordingStream):
+    """Serves what was recorded of a cut answer, then repeats the request and goes on behind it.
+
+    The request is sent when the reader asks for more than was recorded, not before. An answer that
+    begins differently raises a read error there: as if the connection was lost at the cut.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        reopen: Callable[[RecordedPrefix], Any],
+        interrupted: Interrupted,
+    ) -> None:
+        super().__init__(None, exchange)
+        self._recorded = iter(exchange.step.parts)
+        self._prefix = RecordedPrefix(exchange.step.head)
+        self._reopen = reopen
+        self._interrupted = interrupted
+
+    def __next__(self) -> bytes:
+        for part in self._recorded:
+            self._prefix.serve(part)
+            return part
+        return super().__next__()
+
+    def _open(self) -> Iterator[bytes]:
+        try:
+            self._real = self._reopen(self._prefix)
+            for part in self._real:
+                behind = self._prefix.take(part)
+                if behind:
+                    yield behind
+            self._prefix.check_end()
+        except AnswerChangedError as change:
+            raise self._interrupted(self._exchange.call, str(change)) from None
+
+
+class AsyncResumingStream(AsyncRecordingStream):
+    """The same for the asynchronous transport."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        reopen: Callable[[RecordedPrefix], Awaitable[Any]],
+        interrupted: Interrupted,
+    ) -> None:
+        super().__init__(None, exchange)
+        self._recorded = iter(exchange.step.parts)
+        self._prefix = RecordedPrefix(exchange.step.head)
+        self._reopen = reopen
+        self._interrupted = interrupted
+
+    async def __anext__(self) -> bytes:
+        for part in self._recorded:
+            self._prefix.serve(part)
+            return part
+        return await super().__anext__()
+
+    async def _open(self) -> AsyncIterator[bytes]:
+        parts = None
+        try:
+            self._real = await self._reopen(self._prefix)
+            parts = aiter(self._real)
+            async for part in parts:
+                behind = self._prefix.take(part)
+                if behind:
+                    yield behind
+            self._prefix.check_end()
+        except AnswerChangedError as change:
+            raise self._interrupted(self._exchange.call, str(change)) from None
+        finally:
+            await _close_parts(parts)
+
+
+async def _close_parts(parts: Any) -> None:
+    if hasattr(parts, "aclose"):
+        await parts.aclose()
+
+
+# --- replay ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recorded body. `error` makes what is raised behind it; None if it came to its end."""
+
+    parts: Iterable[bytes]
+    outcome: Outcome
+    error: Callable[[], BaseException] | None
+
+
+class ReplayingStream(Stamped):
+    """Recorded parts, then the recorded ending."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._parts = iter(recorded.parts)
+        self._recorded = recorded
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        for part in self._parts:
+            return part
+        if self._recorded.error is not None:
+            raise self._recorded.error()
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stamp the response; there is nothing to close."""
+        self._stamp(elapsed_us_of(self._recorded.outcome))
+
+
+class AsyncReplayingStream(Stamped):
+    """The same for the asynchronous transport; a cancelled read waits for its cancellation."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._parts = iter(recorded.parts)
+        self._recorded = recorded
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for part in self._parts:
+            return part
+        if self._recorded.error is not None:
+            await await_cancellation(self._recorded.outcome)
+            raise self._recorded.error()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stamp the response; there is nothing to close."""
+        self._stamp(elapsed_us_of(self._recorded.outcome))

@@ -1,0 +1,354 @@
+"""httpx and httpx2: every request that goes through their own HTTP transport is a journaled call.
+
+The hook sits at `HTTPTransport.handle_request` and `AsyncHTTPTransport.handle_async_request`, whose
+contract is public: a Request in, a Response with a stream of raw bytes out. Everything above runs
+again on replay: redirects, cookies, authentication, retries, decoders. Everything below (pool,
+proxy, TLS) does not. Other transports (mock, ASGI, WSGI) are not hooked: they are pure, or carry
+effects of their own.
+
+Nothing here imports the libraries: they are patched once the user has imported them. What a
+recorded response does not have is `extensions["network_stream"]`; an upgraded connection (status
+101) is told to the witness, because what is said over it is not recorded.
+
+The read error behind a cut answer that came back different (H23) is both: `except httpx.HTTPError`
+catches it, and so does `except RequestInterrupted`. It derives from `httpx.ReadError` and from
+RequestInterrupted, hence also from Exception.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import wrapt
+
+from durable_kernel.effects.exceptions import recorded_error
+from durable_kernel.effects.http_body import Spool
+from durable_kernel.effects.http_exchange import Exchange, await_cancellation
+from durable_kernel.effects.http_wire import (
+    SAFE_METHODS,
+    AnswerChangedError,
+    RecordedPrefix,
+    answered_head_and_body,
+    body_digest,
+    describe_request,
+    make_head,
+    open_headers,
+    parse_answer,
+    redact_url,
+)
+from durable_kernel.effects.httpx_streams import (
+    AsyncRecordingStream,
+    AsyncReplayingStream,
+    AsyncResumingStream,
+    Recorded,
+    RecordingStream,
+    ReplayingStream,
+    ResumingStream,
+    SpooledBody,
+)
+from durable_kernel.errors import DivergenceError, RequestInterrupted
+from durable_kernel.ports import (
+    CURRENT_LANE,
+    INSIDE_EFFECT,
+    Call,
+    Ending,
+    Lane,
+    Outcome,
+    Step,
+    Witness,
+    suspended,
+)
+
+__all__ = ["install"]
+
+_LIBRARIES = ("httpx", "httpx2")
+_SWITCHING_PROTOCOLS = 101
+
+
+def install(witness: Witness) -> None:
+    """Put hooks into both libraries, now or when they are imported.
+
+    Called again, it only replaces the witness.
+    """
+    for name in _LIBRARIES:
+        wrapt.register_post_import_hook(functools.partial(_patch, witness), name)
+
+
+def _patch(witness: Witness, module: Any) -> None:
+    """Put the hooks into `module`. It may be patched already, also under its other name."""
+    known = getattr(module.HTTPTransport.handle_request, "durable_hook", None)
+    if known is not None:
+        known.witness = witness
+        return
+    hook = _Hook(module, witness)
+    module.HTTPTransport.handle_request = hook.wrap(module.HTTPTransport.handle_request)
+    module.AsyncHTTPTransport.handle_async_request = hook.wrap_async(
+        module.AsyncHTTPTransport.handle_async_request
+    )
+
+
+class _Hook:
+    """The hook of one library: decides between the world, the journal and a cut answer."""
+
+    def __init__(self, module: Any, witness: Witness) -> None:
+        self.witness = witness
+        self._library = _Library(module)
+
+    def wrap(self, original: Any) -> Any:
+        library = self._library
+
+        @functools.wraps(original)
+        def handle_request(transport: Any, request: Any) -> Any:
+            lane = CURRENT_LANE.get()
+            if lane is None or not isinstance(request.stream, library.sync_stream):
+                self._pass(lane, request)
+                return original(transport, request)
+            call = library.describe(request, library.drain(request))
+            step = lane.port.begin(lane, call, parse_answer)
+            if step.outcome is not None:
+                head, body = library.recall(lane, call, step, step.outcome, request)
+                if head is None:
+                    assert body.error is not None
+                    raise body.error()
+                return library.rebuild(head, library.replaying(body))
+            exchange = Exchange(call, step)
+            if step.head is not None:
+
+                def reopen(prefix: RecordedPrefix) -> Any:
+                    response = original(transport, request)
+                    try:
+                        prefix.check_head(library.head_of(response))
+                    except AnswerChangedError:
+                        response.stream.close()
+                        raise
+                    return response.stream
+
+                body = library.resuming(exchange, reopen, library.interrupted)
+                return library.rebuild(step.head, body)
+            try:
+                with suspended():
+                    response = original(transport, request)
+            except BaseException as error:
+                exchange.fail(error)
+                raise
+            return self._record(exchange, response, library.recording(response.stream, exchange))
+
+        handle_request.durable_hook = self  # type: ignore[attr-defined]
+        return handle_request
+
+    def wrap_async(self, original: Any) -> Any:
+        library = self._library
+
+        @functools.wraps(original)
+        async def handle_async_request(transport: Any, request: Any) -> Any:
+            lane = CURRENT_LANE.get()
+            if lane is None or not isinstance(request.stream, library.async_stream):
+                self._pass(lane, request)
+                return await original(transport, request)
+            call = library.describe(request, await library.drain_async(request))
+            step = await lane.port.begin_async(lane, call, parse_answer)
+            if step.outcome is not None:
+                head, body = library.recall(lane, call, step, step.outcome, request)
+                if head is None:
+                    assert body.error is not None
+                    await await_cancellation(step.outcome)
+                    raise body.error()
+                return library.rebuild(head, library.async_replaying(body))
+            exchange = Exchange(call, step)
+            if step.head is not None:
+
+                async def reopen(prefix: RecordedPrefix) -> Any:
+                    response = await original(transport, request)
+                    try:
+                        prefix.check_head(library.head_of(response))
+                    except AnswerChangedError:
+                        await response.stream.aclose()
+                        raise
+                    return response.stream
+
+                body = library.async_resuming(exchange, reopen, library.interrupted)
+                return library.rebuild(step.head, body)
+            try:
+                with suspended():
+                    response = await original(transport, request)
+            except BaseException as error:
+                exchange.fail(error)
+                raise
+            stream = library.async_recording(response.stream, exchange)
+            return self._record(exchange, response, stream)
+
+        return handle_async_request
+
+    def _pass(self, lane: Lane | None, request: Any) -> None:
+        if lane is None and not INSIDE_EFFECT.get():
+            method = request.method
+            what = f"{self._library.name} {method} {redact_url(str(request.url))}"
+            self.witness.crossing(what, is_act=method not in SAFE_METHODS)
+
+    def _record(self, exchange: Exchange, response: Any, stream: Any) -> Any:
+        """Record the head of a live response and put the tee into it."""
+        exchange.step.set_head(self._library.head_of(response))
+        if response.status_code == _SWITCHING_PROTOCOLS:
+            what = f"{self._library.name} connection upgraded by {exchange.call.label}"
+            self.witness.crossing(what, is_act=True)
+        response.stream = stream
+        stream.attach(response)
+        return response
+
+
+class _Library:
+    """One of the two libraries: its classes, and how they are taken apart and built."""
+
+    def __init__(self, module: Any) -> None:
+        self.name: str = module.__name__
+        self._response = module.Response
+        self._request_error = module.RequestError
+        self._read_error = module.ReadError
+        self._read_interrupted = _make_read_interrupted(module)
+        self.sync_stream = module.SyncByteStream
+        self.async_stream = module.AsyncByteStream
+        both = (module.SyncByteStream, module.AsyncByteStream)
+        self.spooled: Any = type("SpooledBody", (SpooledBody, *both), {})
+        self.recording = _based(RecordingStream, self.sync_stream)
+        self.resuming = _based(ResumingStream, self.sync_stream)
+        self.replaying = _based(ReplayingStream, self.sync_stream)
+        self.async_recording = _based(AsyncRecordingStream, self.async_stream)
+        self.async_resuming = _based(AsyncResumingStream, self.async_stream)
+        self.async_replaying = _based(AsyncReplayingStream, self.async_stream)
+
+    # --- requests ---
+
+    def describe(self, request: Any, body: tuple[str, int]) -> Call:
+        """Describe a drained request; `body` is its digest and size."""
+        return describe_request(
+            request.method,
+            str(request.url),
+            request.headers.raw,
+            body=body[0],
+            body_bytes=body[1],
+            timeout=request.extensions.get("timeout"),
+        )
+
+    def drain(self, request: Any) -> tuple[str, int]:
+        """Read the body in the lane; return digest and size. The request then sends the spool."""
+        content = getattr(request, "_content", None)
+        if content is not None:
+            return body_digest(content), len(content)
+        if not isinstance(request.stream, SpooledBody):
+            spool = Spool()
+            for piece in request.stream:
+                spool.add(piece)
+            request.stream = self.spooled(spool)
+        return request.stream.spool.digest, request.stream.spool.size_bytes
+
+    async def drain_async(self, request: Any) -> tuple[str, int]:
+        """Do the same for a body that may be an asynchronous generator."""
+        content = getattr(request, "_content", None)
+        if content is not None:
+            return body_digest(content), len(content)
+        if not isinstance(request.stream, SpooledBody):
+            spool = Spool()
+            async for piece in request.stream:
+                spool.add(piece)
+            request.stream = self.spooled(spool)
+        return request.stream.spool.digest, request.stream.spool.size_bytes
+
+    # --- answers ---
+
+    def head_of(self, response: Any) -> dict[str, Any]:
+        """Take the head of a live response."""
+        extensions = response.extensions
+        return make_head(
+            response.status_code,
+            response.headers.raw,
+            extensions.get("http_version", b"HTTP/1.1"),
+            extensions.get("reason_phrase"),
+        )
+
+    def rebuild(self, head: dict[str, Any], stream: Any) -> Any:
+        """Build the library's response from a recorded head."""
+        extensions = {"http_version": head["http_version"]}
+        if head["reason"] is not None:
+            extensions["reason_phrase"] = head["reason"]
+        response = self._response(
+            head["status"], headers=open_headers(head), stream=stream, extensions=extensions
+        )
+        stream.attach(response)
+        return response
+
+    def recall(
+        self, lane: Lane, call: Call, step: Step, outcome: Outcome, request: Any
+    ) -> tuple[dict[str, Any] | None, Recorded]:
+        """Return what a settled step holds. Without a head, `error` is raised in its place."""
+        answer = answered_head_and_body(outcome)
+        if answer is not None:
+            return self._recall_answer(call, step, outcome, answer)
+        if outcome.ending is Ending.VALUE:
+            return step.head, Recorded(step.parts, outcome, None)
+
+        def make_error() -> BaseException:
+            return self._error_of(lane, call, outcome, request)
+
+        return step.head, Recorded(step.parts, outcome, make_error)
+
+    def _recall_answer(
+        self, call: Call, step: Step, outcome: Outcome, answer: tuple[dict[str, Any], bytes]
+    ) -> tuple[dict[str, Any], Recorded]:
+        """Serve the answer of a user; behind what the code has seen already, if that fits."""
+        head, body = answer
+        if step.head is None:
+            return head, Recorded((body,) if body else (), outcome, None)
+        seen = b"".join(step.parts)
+        if step.head["status"] == head["status"] and body.startswith(seen):
+            rest = body[len(seen) :]
+            return step.head, Recorded([*step.parts, rest] if rest else step.parts, outcome, None)
+        reason = "the answer that was given begins differently"
+        return step.head, Recorded(step.parts, outcome, lambda: self.interrupted(call, reason))
+
+    def _error_of(self, lane: Lane, call: Call, outcome: Outcome, request: Any) -> BaseException:
+        facts = outcome.error
+        if facts is not None and facts.extra.get("is_closed"):
+            return DivergenceError(
+                f"lane {lane.path or 'main'}",
+                f"{call.label}, closed by its reader before the end",
+                "more of its body",
+                likely_cause="the code that reads the answer was edited",
+            )
+        if facts is not None and facts.extra.get("is_read_interrupted"):
+            error: BaseException = self._read_interrupted(*facts.args)
+        else:
+            sentence = f"{call.label} was marked as failed: its answer never arrived"
+            error = recorded_error(outcome, lambda: self._read_error(sentence))
+        if isinstance(error, self._request_error):
+            error.request = request
+        return error
+
+    def interrupted(self, call: Call, reason: str) -> BaseException:
+        """Make the read error of an answer that came back different."""
+        error: BaseException = self._read_interrupted(call.label, reason)
+        return error
+
+
+def _based(behaviour: type, base: type) -> Any:
+    """Give a stream the base class by which the library knows its streams."""
+    return type(behaviour.__name__, (behaviour, base), {})
+
+
+def _make_read_interrupted(module: Any) -> Any:
+    class ReadInterrupted(module.ReadError, RequestInterrupted):
+        """The rest of an answer can't be had: it was cut, and the repeated one is another (H23)."""
+
+        def __init__(self, label: str, reason: str) -> None:
+            module.ReadError.__init__(self, reason)
+            RequestInterrupted.__init__(self, label, "", "an earlier time")
+            self.args = label, reason
+
+        def __str__(self) -> str:
+            label, reason = self.args
+            return (
+                f"the answer to {label} was cut when the process died, and sent again it is a "
+                f"different one: {reason}. What was read before stays as recorded."
+            )
+
+    return ReadInterrupted

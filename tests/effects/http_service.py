@@ -1,0 +1,299 @@
+"""A small HTTP service in another process, for tests of HTTP effects. It counts what reaches it.
+
+    service = HttpService.start(folder)      until `stop`; `tls=True` serves https, CA at `ca_file`
+    service.url("/hello"), service.hits()    hits: one "METHOD /path" per request, in order
+
+The access log is written before the answer, so a client that has its answer finds its line.
+Run as a program it is the service itself: `http_service.py LOG [CERTIFICATE]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import ssl
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+LINES = [f"line {number}\n".encode() for number in range(5)]
+EVENTS = [f'event: tick\ndata: {{"n": {number}}}\n\n'.encode() for number in range(4)]
+BIG_CHUNK = bytes(range(256)) * 256
+
+
+@dataclass
+class HttpService:
+    """A running service."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    origin: str
+    ca_file: Path | None = None
+
+    @classmethod
+    def start(cls, folder: Path, *, tls: bool = False) -> HttpService:
+        """Start one with its log in `folder`. Returns once it listens."""
+        log = folder / "access.log"
+        log.touch()
+        command = [sys.executable, __file__, str(log)]
+        certificate = _write_certificate(folder) if tls else None
+        if certificate is not None:
+            command.append(str(certificate))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        scheme = "https" if tls else "http"
+        return cls(process, log, f"{scheme}://127.0.0.1:{port}", certificate)
+
+    def url(self, path: str) -> str:
+        return self.origin + path
+
+    def hits(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def _write_certificate(folder: Path) -> Path:
+    """Write a self-signed certificate for 127.0.0.1 with its key, as one file."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+# --- the service ----------------------------------------------------------------------------------
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    log_lock = threading.Lock()
+    log_path = ""
+    hits_by_path: dict[str, int] = {}  # noqa: RUF012 - shared by all handlers on purpose
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
+        """Stay quiet; `_serve` writes the log."""
+
+    def _serve(self) -> None:
+        self.body = self._read_body()
+        path = urlsplit(self.path).path
+        with self.log_lock:
+            self.hit = self.hits_by_path[path] = self.hits_by_path.get(path, 0) + 1
+            with Path(self.log_path).open("a") as log:
+                log.write(f"{self.command} {self.path}\n")
+        name, _, self.argument = path.lstrip("/").partition("/")
+        getattr(self, f"serve_{name}", self.serve_missing)()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):  # one method answers every method
+            return self._serve
+        raise AttributeError(name)
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _send(
+        self, body: bytes, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _begin_chunks(self, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _send_chunk(self, chunk: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        self.wfile.flush()
+
+    def _wait_for_client_to_leave(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.recv(1)
+
+    # --- paths ---
+
+    def serve_missing(self) -> None:
+        self._send(b"no such path", 404)
+
+    def serve_hello(self) -> None:
+        self._send("grüß Gott".encode(), headers=(("Content-Type", "text/plain; charset=utf-8"),))
+
+    def serve_port(self) -> None:
+        """Answer with the client's port: equal on one kept connection."""
+        self._send(str(self.client_address[1]).encode())
+
+    def serve_status(self) -> None:
+        self._send(b'{"error": "made up"}', int(self.argument))
+
+    def serve_cookies(self) -> None:
+        cookies = (("Set-Cookie", "session=s3cret; Path=/"), ("Set-Cookie", "theme=dark; Path=/"))
+        self._send(b"two cookies", headers=cookies)
+
+    def serve_cookie(self) -> None:
+        self._send(self.headers.get("Cookie", "none").encode())
+
+    def serve_redirect(self) -> None:
+        left = int(self.argument)
+        target = f"/redirect/{left - 1}" if left else "/cookie"
+        headers = (("Location", target), ("Set-Cookie", f"seen{left}=yes; Path=/"))
+        self._send(b"elsewhere", 302, headers)
+
+    def serve_moved(self) -> None:
+        self._send(b"", 307, (("Location", "/echo"),))
+
+    def serve_gzip(self) -> None:
+        packed = gzip.compress(b"squeezed " * 500, mtime=0)
+        self._send(packed, headers=(("Content-Encoding", "gzip"), ("Content-Type", "text/plain")))
+
+    def serve_private(self) -> None:
+        if "Authorization" in self.headers:
+            self._send(b"welcome")
+        else:
+            challenge = 'Digest realm="r", nonce="abc", qop="auth", algorithm=MD5'
+            self._send(b"", 401, (("WWW-Authenticate", challenge),))
+
+    def serve_echo(self) -> None:
+        found = {
+            "method": self.command,
+            "path": self.path,
+            "size": len(self.body),
+            "digest": hashlib.sha256(self.body).hexdigest(),
+            "type": self.headers.get("Content-Type"),
+            "key": self.headers.get("Idempotency-Key"),
+            "hit": self.hit,
+        }
+        self._send(json.dumps(found).encode(), headers=(("Content-Type", "application/json"),))
+
+    def serve_count(self) -> None:
+        self._send(str(self.hit).encode())
+
+    def serve_lines(self) -> None:
+        self._begin_chunks("text/plain")
+        for line in LINES:
+            self._send_chunk(line)
+        self._send_chunk(b"")
+
+    def serve_events(self) -> None:
+        self._begin_chunks("text/event-stream")
+        for event in EVENTS:
+            self._send_chunk(event)
+        self._send_chunk(b"")
+
+    def serve_big(self) -> None:
+        count = int(self.argument) * 1_000_000 // len(BIG_CHUNK)
+        self.send_response(200)
+        self.send_header("Content-Length", str(count * len(BIG_CHUNK)))
+        self.end_headers()
+        try:
+            for _ in range(count):
+                self.wfile.write(BIG_CHUNK)
+        except OSError:
+            self.close_connection = True
+
+    def serve_silent(self) -> None:
+        """Never answer."""
+        self._wait_for_client_to_leave()
+
+    def serve_stalling(self) -> None:
+        """Send two chunks, then nothing."""
+        self._begin_chunks("text/plain")
+        self._send_chunk(LINES[0])
+        self._send_chunk(LINES[1])
+        self._wait_for_client_to_leave()
+
+    def serve_broken(self) -> None:
+        """Promise more than is sent."""
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(LINES[0])
+        self.close_connection = True
+
+    def serve_changing(self) -> None:
+        """Begin with the number of the hit."""
+        self._send(f"{self.hit} is another beginning".encode())
+
+    def serve_tagged(self) -> None:
+        """Send equal bytes under another ETag."""
+        self._send(b"same bytes", headers=(("ETag", f'"{self.hit}"'),))
+
+    def serve_failing(self) -> None:
+        """Answer well once, then 503."""
+        self._send(b"same bytes", 200 if self.hit == 1 else 503)
+
+    def serve_shrinking(self) -> None:
+        """Send less each time."""
+        self._send(b"x" * (100 // self.hit))
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until killed; print the port first."""
+    _Handler.log_path = arguments[0]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    if len(arguments) > 1:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(arguments[1])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
