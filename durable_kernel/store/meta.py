@@ -1,0 +1,102 @@
+"""META: what one run is called, what it belongs to, and where it lived when it was last opened.
+
+A signed file (`files.py`) in the run's folder, replaced as a whole. Everybody can read it, so it
+holds no secret of ours; `parameters` are kept exactly as the user gave them, secrets included.
+Its signature protects names and places. What may be executed rests on the frames' tags alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from durable_kernel.errors import JournalCorruptError, JournalVersionError, UsageError
+from durable_kernel.store.files import SignedFile, decode_signed, encode_signed
+from durable_kernel.store.places import Location
+
+META_NAME = "META"
+VERSION = 1
+
+_TEXT_OR_NONE = (str, type(None))
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "run_id": (str,),
+    "name": _TEXT_OR_NONE,
+    "notebook": _TEXT_OR_NONE,
+    "kernel_id": _TEXT_OR_NONE,
+    "created_ns": (int,),
+    "kernel_bound_ns": (int,),
+    "notebook_bound_ns": (int,),
+    "archived_ns": (int, type(None)),
+    "parameters": (dict,),
+    "machine_id": (str,),
+    "boot_id": (str,),
+    "device": (int,),
+    "inode": (int,),
+    "path": (str,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """One run's META. Times are wall clock in ns; `notebook` and `path` are real absolute paths."""
+
+    run_id: str
+    created_ns: int
+    name: str | None = None
+    notebook: str | None = None
+    kernel_id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    kernel_bound_ns: int = 0  # of several runs that name one kernel, the last bound has it
+    notebook_bound_ns: int = 0
+    archived_ns: int | None = None  # when the user began afresh; a key no longer finds this run
+    machine_id: str = ""
+    boot_id: str = ""
+    device: int = 0
+    inode: int = 0
+    path: str = ""
+    version: int = VERSION
+
+    @property
+    def location(self) -> Location:
+        return Location(self.machine_id, self.boot_id, self.device, self.inode, self.path)
+
+    def moved_to(self, found: Location) -> Meta:
+        return replace(
+            self,
+            machine_id=found.machine_id,
+            boot_id=found.boot_id,
+            device=found.device,
+            inode=found.inode,
+            path=found.path,
+        )
+
+
+def encode_meta(meta: Meta, key: bytes) -> bytes:
+    """Return META's bytes. Raises UsageError for a parameter that msgpack does not carry."""
+    try:
+        return encode_signed(asdict(meta), key)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"the parameters of run {meta.run_id} cannot be stored ({error}): they are numbers, "
+            "text, true, false, null, and lists and maps of those."
+        ) from error
+
+
+def decode_meta(path: Path, raw: bytes) -> tuple[Meta, SignedFile]:
+    """Read META's bytes; the signature is left to the caller.
+
+    Raises JournalCorruptError, or JournalVersionError for another version of META.
+    """
+    signed = decode_signed(path, raw)
+    version = signed.fields.get("version")
+    if version != VERSION:
+        found = version if isinstance(version, int) else 0
+        raise JournalVersionError(path, found, VERSION)
+    for name, allowed in _TYPES.items():
+        found_type = type(signed.fields.get(name))
+        if found_type not in allowed:
+            raise JournalCorruptError(path, 0, f"{name} is a {found_type.__name__}")
+    known = {each.name: signed.fields[each.name] for each in fields(Meta)}
+    return Meta(**known), signed

@@ -1,0 +1,381 @@
+"""The store of one user: runs by id, found again by kernel, notebook, name, or part of an id.
+
+    home/  key  machine  lock  index/kernel/…  index/notebook/…  runs/RUN/META  runs/RUN/TRUST
+
+Looking creates nothing. A run appears complete: its folder is made under a hidden name and renamed;
+of two processes that create one id one wins and the other gets the same place. Changes of META are
+made under `lock`. Nothing is deleted here.
+
+This room does not open a journal for writing and does not know what a frame means, but for `trust`,
+which shows what would run before it signs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from os import urandom as _urandom  # bound before any hook, so that no id is taken from a recording
+from pathlib import Path
+from time import time_ns as _time_ns  # noqa: TID251 - bound before any hook, as above
+from typing import Any
+
+from durable_kernel.errors import (
+    JournalFullError,
+    RunMovedError,
+    RunNotFoundError,
+    UntrustedRunError,
+    UsageError,
+)
+from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
+from durable_kernel.store import search
+from durable_kernel.store.files import first_free, held_lock, replace_file
+from durable_kernel.store.index import Index
+from durable_kernel.store.keys import FRAMES, REDACTED, SEALED, TRUST, Keys
+from durable_kernel.store.meta import META_NAME, Meta
+from durable_kernel.store.places import check_run_id, default_home, real_path
+from durable_kernel.store.shelf import RunPlace, Shelf
+from durable_kernel.store.trust import TRUST_NAME, TrustFacts, decode_trust, encode_trust, examine
+
+KERNEL = "kernel"
+NOTEBOOK = "notebook"
+
+
+class Store:
+    """The runs of one user.
+
+    Args:
+        home: the store's folder; by default DURABLE_HOME, else `durable` in Jupyter's data folder.
+        environ: where DURABLE_HOME and DURABLE_KEY_FILE are looked up.
+        wall_ns, entropy, disk: the clock, the source of entropy and the disk; tests bring others.
+        machine_id: of this machine; by default the system's, else a random one kept in the store.
+
+    Every method that changes the disk raises UsageError when the store cannot be written,
+    JournalFullError when the disk is full and JournalPoisonedError when it fails.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        wall_ns: Callable[[], int] = _time_ns,
+        entropy: Callable[[int], bytes] = _urandom,
+        disk: Disk = REAL_DISK,
+        machine_id: str | None = None,
+    ) -> None:
+        self.home = Path(os.path.abspath(home if home is not None else default_home(environ)))
+        self.runs = self.home / "runs"
+        key_file = environ.get("DURABLE_KEY_FILE")
+        key_path = Path(key_file).expanduser() if key_file else self.home / "key"
+        self._keys = Keys(key_path, entropy, disk)
+        self._shelf = Shelf(
+            self.home, self._keys, entropy=entropy, disk=disk, machine_id=machine_id
+        )
+        self._index = Index(self.home / "index", disk)
+        self._wall_ns = wall_ns
+        self._disk = disk
+
+    def __repr__(self) -> str:
+        return f"<Store {self.home}>"
+
+    # --- keys ----------------------------------------------------------------------------------
+
+    def user_key(self) -> bytes:
+        """Return the user's 32 bytes, created on first use. Raises UsageError: see `keys.py`."""
+        return self._keys.user_key()
+
+    def run_key(self, run_id: str) -> bytes:
+        """Return the 32 bytes that a journal takes as its `key`."""
+        return self._keys.derive(FRAMES, run_id)
+
+    def seal_key(self, run_id: str) -> bytes:
+        """Return the 32 bytes that encrypt the sealed answers of one run."""
+        return self._keys.derive(SEALED, run_id)
+
+    def redaction_key(self) -> bytes:
+        """Return the 32 bytes that replace request secrets: the same secret looks the same."""
+        return self._keys.derive(REDACTED)
+
+    # --- finding -------------------------------------------------------------------------------
+
+    def exists(self, run_id: str) -> bool:
+        return self._shelf.holds(run_id)
+
+    def place(self, run_id: str) -> RunPlace:
+        """Return the run of exactly this id; one with a damaged META too, `damage` says why.
+
+        Raises RunNotFoundError.
+        """
+        return self._shelf.look(run_id)
+
+    def get(self, asked: str) -> RunPlace:
+        """Return the run that a user means: an id, a name, the unique start of an id, a notebook.
+
+        What is archived is found only when nothing else is meant; `=ID` means exactly that id.
+        Raises RunNotFoundError with near matches, UsageError for the start of several ids,
+        JournalCorruptError when the run's META is damaged.
+        """
+        exact = asked.removeprefix("=")
+        if self.exists(exact):
+            place = self._shelf.read(exact)
+            if asked != exact or place.meta.archived_ns is None:
+                return place
+        places = self.all()
+        found = search.best(asked, [each.meta for each in places], real_path(asked))
+        if found is None:
+            near = search.near(asked, [each.meta for each in places])
+            raise RunNotFoundError(asked, self.home, near)
+        return self._shelf.read(found.run_id)
+
+    def all(self) -> list[RunPlace]:
+        """Return every run, newest first. One whose META can't be read is there, with `damage`."""
+        found: list[RunPlace] = []
+        for run_id in self._shelf.run_ids():
+            with suppress(FileNotFoundError):  # taken away while we looked
+                found.append(self.place(run_id))
+        return sorted(found, key=lambda each: (each.meta.created_ns, each.run_id), reverse=True)
+
+    def lookup(self, *, kernel_id: str | None, notebook: Path | None) -> RunPlace | None:
+        """Return the run bound to a kernel, else the one bound to a notebook, else None.
+
+        Raises JournalCorruptError when META of the bound run is damaged: starting another run
+        instead would repeat its acts.
+        """
+        if kernel_id and (place := self._bound(KERNEL, kernel_id)) is not None:
+            return place
+        if notebook is not None:
+            return self._bound(NOTEBOOK, real_path(notebook))
+        return None
+
+    def frames(
+        self,
+        place: RunPlace,
+        *,
+        start: tuple[int, int] | None = None,
+        is_verified: bool = True,
+    ) -> Iterator[Frame]:
+        """Yield a run's frames, as `journal.scan` does and with what it raises.
+
+        Args:
+            start: (segment, offset) of the frame to begin with; authenticity is not checked then.
+            is_verified: False looks at any run, also a foreign one, and checks integrity only.
+                Nothing of what it yields may be executed.
+        """
+        if not is_verified:
+            return scan(place.folder, run_id=place.run_id, start=start)
+        return scan(
+            place.folder,
+            run_id=place.run_id,
+            key=self.run_key(place.run_id),
+            anchor=self.anchor(place.run_id),
+            start=start,
+        )
+
+    # --- creating and binding ------------------------------------------------------------------
+
+    def create(
+        self,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        notebook: Path | None = None,
+        kernel_id: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> RunPlace:
+        """Create a run, bound to its kernel and notebook; durable on return.
+
+        A `run_id` that exists already is returned as it is (DURABLE_RUN attaches). If it was
+        archived, the run that took its place is: `ID-2`, named ID. `parameters` are kept in the
+        clear. Raises UsageError for an unsafe id and for parameters that can't be stored.
+        """
+        if run_id is not None:
+            check_run_id(run_id)
+        now_ns = self._wall_ns()
+        meta = Meta(
+            run_id=run_id or "",
+            created_ns=now_ns,
+            kernel_bound_ns=now_ns,
+            notebook_bound_ns=now_ns,
+            name=name,
+            notebook=None if notebook is None else real_path(notebook),
+            kernel_id=kernel_id or None,
+            parameters=dict(parameters or {}),
+        )
+        self._shelf.make_folders()
+        with self._changing():
+            if run_id is not None and self.exists(run_id):
+                place = self._shelf.read(run_id)
+                if place.meta.archived_ns is None:
+                    return place
+                if (successor := self._successor(run_id)) is not None:
+                    return successor
+                taken = set(self._shelf.run_ids())
+                meta = replace(meta, run_id=first_free(run_id, taken), name=name or run_id)
+            elif run_id is None:
+                meta = replace(meta, run_id=self._shelf.free_id(now_ns))
+            return self._shelf.make(meta, lambda: self._index_keys(meta))
+
+    def bind(
+        self, place: RunPlace, *, kernel_id: str | None = None, notebook: Path | None = None
+    ) -> RunPlace:
+        """Give a run these keys, and note that it was opened here. Every opener calls this.
+
+        A key that is not given stays as it was. Raises what `check_place` raises.
+        """
+        self.check_place(place)
+        with self._changing():
+            now_ns = self._wall_ns()
+            meta = self._shelf.read(place.run_id).meta.moved_to(self._shelf.locate(place.folder))
+            # Before META: see index.py. A key that is not given may be another run's by now.
+            if kernel_id:
+                meta = replace(meta, kernel_id=kernel_id, kernel_bound_ns=now_ns)
+                self._index.put(KERNEL, kernel_id, meta.run_id)
+            if notebook is not None:
+                path = real_path(notebook)
+                meta = replace(meta, notebook=path, notebook_bound_ns=now_ns)
+                self._index.put(NOTEBOOK, path, meta.run_id)
+            return self._shelf.write(meta)
+
+    def archive(self, place: RunPlace) -> RunPlace:
+        """Let no key find this run any more: the user begins afresh. Nothing is deleted.
+
+        A damaged META is kept as META.damaged, and a bare one takes its place.
+        """
+        with self._changing():
+            known = self.place(place.run_id)
+            meta = replace(known.meta, archived_ns=self._wall_ns())
+            if known.damage:
+                self._shelf.set_aside(place.run_id)
+            changed = self._shelf.write(meta)
+            for sort, key in _keys_of(meta):
+                self._index.drop(sort, key, meta.run_id)
+            return changed
+
+    def revive(self, place: RunPlace) -> RunPlace:
+        """Undo `archive`: the run's keys find it again, before any other run."""
+        with self._changing():
+            now_ns = self._wall_ns()
+            meta = replace(
+                self._shelf.read(place.run_id).meta,
+                archived_ns=None,
+                kernel_bound_ns=now_ns,
+                notebook_bound_ns=now_ns,
+            )
+            self._index_keys(meta)
+            return self._shelf.write(meta)
+
+    # --- trust and place -----------------------------------------------------------------------
+
+    def anchor(self, run_id: str) -> Anchor | None:
+        """Return the foreign prefix that the user trusted, for the journal to check; None if none.
+
+        Raises JournalCorruptError when TRUST is damaged, UntrustedRunError when another key signed
+        it.
+        """
+        path = self.runs / check_run_id(run_id) / TRUST_NAME
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return decode_trust(path, raw, run_id, self._keys.derive(TRUST, run_id))
+
+    def examine(self, place: RunPlace) -> TrustFacts:
+        """Return what `trust` would accept; nothing is changed. Raises what a scan raises."""
+        return examine(place.folder, place.run_id)
+
+    def trust(self, place: RunPlace, expected: TrustFacts | None = None) -> TrustFacts:
+        """Accept a run's bytes as the user's own: exactly those that are there now.
+
+        Args:
+            expected: what `examine` told the user, who agreed to just that. UsageError when the
+                journal has changed since.
+
+        Raises what a scan without a key raises. Signs META too, but accepts no new place: that is
+        `adopt`.
+        """
+        facts = self.examine(place)
+        if facts.anchor is None:
+            raise UsageError(f"run {place.run_id} has no journal yet: there is nothing to trust.")
+        if expected is not None and expected.anchor != facts.anchor:
+            raise UsageError(
+                f"run {place.run_id} changed while you were looking at it; nothing was trusted. "
+                f"Look again with `durable trust {place.run_id}`."
+            )
+        key = self._keys.derive(TRUST, place.run_id)
+        with self._changing():
+            content = encode_trust(facts, self._wall_ns(), key)
+            replace_file(place.folder / TRUST_NAME, content, self._disk)
+            self._shelf.write(self._shelf.read(place.run_id).meta)
+        return facts
+
+    def check_place(self, place: RunPlace) -> None:
+        """Check that the run lies where its last opener left it, and that META is the user's (H12).
+
+        Raises RunMovedError, UntrustedRunError, JournalCorruptError.
+        """
+        place = self._shelf.read(place.run_id)  # as it is now: it may have been adopted meanwhile
+        if not place.is_signed:
+            raise UntrustedRunError(place.run_id, place.folder / META_NAME, 0)
+        recorded, found = place.meta.location, self._shelf.locate(place.folder)
+        if not recorded.is_same_place(found):
+            raise RunMovedError(place.run_id, str(recorded), str(found))
+
+    def adopt(self, place: RunPlace) -> RunPlace:
+        """Note that the run was moved, not copied, and lives here now. The user said so."""
+        with self._changing():
+            meta = self._shelf.read(place.run_id).meta.moved_to(self._shelf.locate(place.folder))
+            return self._shelf.write(meta)
+
+    def _bound(self, sort: str, key: str) -> RunPlace | None:
+        """Return the live run that has this key: from the index if META agrees, else from METAs."""
+        indexed = self._index.get(sort, key)
+        if indexed is not None and self.exists(indexed):
+            place = self._shelf.read(indexed)
+            if place.meta.archived_ns is None and (sort, key) in _keys_of(place.meta):
+                return place
+        found = _newest_holder(self._shelf, sort, key)
+        if found is None:
+            return None
+        # A cache: a store that can't be written can still be read. Under the lock, and looked at
+        # again: somebody may be binding this key just now.
+        with suppress(UsageError, JournalFullError), self._changing():
+            if (found := _newest_holder(self._shelf, sort, key)) is not None:
+                self._index.put(sort, key, found.run_id)
+        return found
+
+    def _successor(self, run_id: str) -> RunPlace | None:
+        """Return the live run that took an archived one's place: the newest one named so."""
+        for each in self.all():
+            if each.meta.name == run_id and each.meta.archived_ns is None and not each.damage:
+                return each
+        return None
+
+    def _changing(self) -> AbstractContextManager[None]:
+        """Hold the store's lock: META is read, changed and replaced by one process at a time."""
+        return held_lock(self.home / "lock")
+
+    def _index_keys(self, meta: Meta) -> None:
+        for sort, key in _keys_of(meta):
+            self._index.put(sort, key, meta.run_id)
+
+
+def _keys_of(meta: Meta) -> list[tuple[str, str]]:
+    """Return the keys by which META wants its run to be found."""
+    keys_of_run = [(KERNEL, meta.kernel_id), (NOTEBOOK, meta.notebook)]
+    return [(sort, key) for sort, key in keys_of_run if key]
+
+
+def _newest_holder(shelf: Shelf, sort: str, key: str) -> RunPlace | None:
+    """Return the live run that was bound to this key last, by METAs alone."""
+    holders = [
+        place
+        for place in shelf.mentioning(key)
+        if place.meta.archived_ns is None and (sort, key) in _keys_of(place.meta)
+    ]
+    return max(holders, key=lambda place: _bound_at(sort, place.meta), default=None)
+
+
+def _bound_at(sort: str, meta: Meta) -> tuple[int, str]:
+    return (meta.kernel_bound_ns if sort == KERNEL else meta.notebook_bound_ns), meta.run_id
