@@ -256,11 +256,15 @@ def run_demo(options: argparse.Namespace, console: Console) -> bool:
         exchanges, arrived_reports = service.exchanges, len(service.reports())
         story.say("now the stock python3 kernel runs the same notebook, same server")
         run_stock(options.notebook, folder / "stock.ipynb", environment)
+        service.look()
+        looked_at = len(exchanges) + 1  # the look at the reports above is one more
+        stock = service.exchanges[looked_at:]
     comparison = compare(
         read_notebook(folder / "finished.ipynb"), read_notebook(folder / "stock.ipynb")
     )
     promises = judge(
         exchanges,
+        stock,
         pages=pages,
         arrived_reports=arrived_reports,
         kills=story.kills,
@@ -295,9 +299,10 @@ def _environment(folder: Path, url: str) -> dict[str, str]:
 
 def _show_differences(console: Console, comparison: Comparison) -> None:
     for difference in comparison.differences:
+        finished, stock = difference.excerpts()
         console.print(f"cell {difference.cell}, {difference.field}:", highlight=False)
-        console.print(f"  finished  {escape(difference.finished[:500])}", highlight=False)
-        console.print(f"  stock     {escape(difference.stock[:500])}", highlight=False)
+        console.print(f"  finished  …{escape(finished)}…", highlight=False, soft_wrap=True)
+        console.print(f"  stock     …{escape(stock)}…", highlight=False, soft_wrap=True)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

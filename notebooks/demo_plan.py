@@ -133,18 +133,25 @@ class PageRow:
 def page_rows(exchanges: Sequence[Exchange], kernels_seen_s: Sequence[float]) -> list[PageRow]:
     """Count for each page, and join neighbours with the same counts.
 
-    A page came from the journal once for each kernel that began after it was completed: each
-    needs all pages from the first one on, and the server did not see it ask.
+    How often a page came from the journal is inferred from outside: each kernel that began after
+    the page was completed needs it again, and gets it from the journal unless the server saw it
+    ask. A kernel that died before it reached the page is counted too.
     """
     completed_at_s: dict[int, float] = {}
+    asked_later: Counter[int] = Counter()
     for exchange in exchanges:
-        if exchange.page is not None and exchange.is_completed and exchange.sent_at_s is not None:
-            completed_at_s.setdefault(exchange.page, exchange.sent_at_s)
+        if exchange.page is None:
+            continue
+        if exchange.page in completed_at_s:
+            asked_later[exchange.page] += 1
+        elif exchange.is_completed and exchange.sent_at_s is not None:
+            completed_at_s[exchange.page] = exchange.sent_at_s
     rows = []
     for count in count_pages(exchanges):
         done_s = completed_at_s.get(count.page)
         later = sum(done_s is not None and seen_s > done_s for seen_s in kernels_seen_s)
-        rows.append((count.page, (count.asked, count.completed, later)))
+        from_journal = max(0, later - asked_later[count.page])
+        rows.append((count.page, (count.asked, count.completed, from_journal)))
     return [
         PageRow(stretch[0][0], stretch[-1][0], *counts)
         for counts, group in groupby(rows, key=lambda row: row[1])
@@ -163,6 +170,7 @@ class Promise:
 
 def judge(
     exchanges: Sequence[Exchange],
+    stock: Sequence[Exchange],
     *,
     pages: int,
     arrived_reports: int,
@@ -170,10 +178,13 @@ def judge(
     kills_left: Sequence[KillPoint],
     comparison: Comparison,
 ) -> list[Promise]:
-    """Judge the run by the server's log and the two notebooks. `pages` is how many there are."""
+    """Judge the run by the server's log and the two notebooks.
+
+    `stock` is what the stock kernel's run asked for; `pages` is how many pages there are.
+    """
     return [
         _pages_completed_once(exchanges, pages),
-        _others_completed_once(exchanges),
+        _others_completed_once(exchanges, stock),
         _cut_only_by_kills(exchanges, len(kills)),
         _one_report(exchanges, arrived_reports),
         _same_notebook(comparison),
@@ -191,25 +202,36 @@ def _pages_completed_once(exchanges: Sequence[Exchange], pages: int) -> Promise:
     )
 
 
-def _others_completed_once(exchanges: Sequence[Exchange]) -> Promise:
-    # Whoever settles a doubt looks at the reports; the notebook never does.
-    others = [e for e in exchanges if e.page is None and e.method == "GET" and e.path != "/reports"]
-    completed = Counter(f"{e.path}?{e.query}" for e in others if e.is_completed)
-    wrong = sorted({f"{e.path}?{e.query}" for e in others if completed[f"{e.path}?{e.query}"] != 1})
+def _others_completed_once(exchanges: Sequence[Exchange], stock: Sequence[Exchange]) -> Promise:
+    completed = Counter(_label(e) for e in exchanges if _is_other(e) and e.is_completed)
+    wanted = {_label(e) for e in stock if _is_other(e)}
+    asked = {_label(e) for e in exchanges if _is_other(e)}
+    wrong = sorted(label for label in wanted | asked if completed[label] != 1)
+    wrong += sorted(asked - wanted - set(wrong))
     return Promise(
-        "so was each other request for data",
-        not wrong and bool(others),
-        f"{len(completed)} requests" + (f", not {_listed(wrong)}" if wrong else ""),
+        "so was each other request for data that the stock kernel makes",
+        not wrong and bool(wanted),
+        f"{len(wanted)} requests" + (f", not {_listed(wrong)}" if wrong else ""),
     )
+
+
+def _is_other(exchange: Exchange) -> bool:
+    # Whoever settles a doubt looks at the reports; the notebook never does.
+    return exchange.method == "GET" and exchange.page is None and exchange.path != "/reports"
+
+
+def _label(exchange: Exchange) -> str:
+    mark = "?" if exchange.query else ""
+    return f"{exchange.method} {exchange.path}{mark}{exchange.query}"
 
 
 def _cut_only_by_kills(exchanges: Sequence[Exchange], kills: int) -> Promise:
     cut = [exchange for exchange in exchanges if not exchange.is_completed]
-    labels = [f"{e.method} {e.path}{'?' if e.query else ''}{e.query}" for e in cut]
     return Promise(
         "no more requests were cut than processes killed",
         len(cut) <= kills,
-        f"{len(cut)} cut, {kills} killed" + (f": {_listed(labels)}" if cut else ""),
+        f"{len(cut)} cut, {kills} killed"
+        + (f": {_listed([_label(e) for e in cut])}" if cut else ""),
     )
 
 
@@ -227,7 +249,7 @@ def _same_notebook(comparison: Comparison) -> Promise:
     return Promise(
         "the finished notebook equals the stock kernel's, byte for byte",
         not comparison.differences and bool(comparison.compared),
-        f"{len(comparison.compared)} cells compared, {len(comparison.left_out)} with clock or "
+        f"{len(comparison.compared)} code cells compared, {len(comparison.left_out)} with clock or "
         f"entropy left out" + (f", different: {_listed(differing)}" if differing else ""),
     )
 

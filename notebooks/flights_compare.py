@@ -34,10 +34,18 @@ class Difference:
     finished: str
     stock: str
 
+    def excerpts(self, before: int = 30, behind: int = 90) -> tuple[str, str]:
+        """Cut both values to the surroundings of the first character that differs."""
+        pairs = zip(self.finished, self.stock, strict=False)
+        shorter = min(len(self.finished), len(self.stock))
+        first = next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), shorter)
+        start, end = max(0, first - before), first + behind
+        return self.finished[start:end], self.stock[start:end]
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared (ids of cells) and what differed."""
+    """Ids of the code cells that were compared and left out, and what differed in any cell."""
 
     compared: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -63,7 +71,8 @@ def compare(finished: Mapping[str, Any], stock: Mapping[str, Any]) -> Comparison
         if VARYING_TAGS & set(their_cell["metadata"].get("tags", [])):
             left_out.append(_id(their_cell))
             continue
-        compared.append(_id(their_cell))
+        if their_cell["cell_type"] == "code":
+            compared.append(_id(their_cell))
         differences += _differences(our_cell, their_cell)
     return Comparison(tuple(compared), tuple(left_out), tuple(differences))
 

@@ -38,6 +38,7 @@ def open_(exchange: Exchange) -> Exchange:
 
 AIRLINES = Exchange(98, 1, "GET", "/airlines", "", 0.0, 0.01, 200)
 REPORT = Exchange(99, 1, "POST", "/reports", "", 9.0, 9.01, 201)
+STOCK = [AIRLINES, page(1), page(2), page(3), REPORT]
 GOOD = [AIRLINES, page(1), page(2), cut(page(3)), page(3), cut(REPORT)]
 
 
@@ -49,7 +50,7 @@ def broken(exchanges: list[Exchange], **changed: object) -> list[str]:
         "kills_left": [],
         "comparison": SAME,
     }
-    promises = judge(exchanges, **{**facts, **changed})  # type: ignore[arg-type]
+    promises = judge(exchanges, STOCK, **{**facts, **changed})  # type: ignore[arg-type]
     return [promise.sentence for promise in promises if not promise.holds]
 
 
@@ -141,6 +142,14 @@ def test_a_page_comes_from_the_journal_once_for_each_later_kernel() -> None:
     ]
 
 
+def test_a_page_that_a_later_kernel_asked_for_again_did_not_come_from_the_journal() -> None:
+    exchanges = [page(1, 1.0), page(1, 13.0), page(2, 14.0)]
+
+    rows = page_rows(exchanges, kernels_seen_s=[0.0, 12.0, 22.0])
+
+    assert [(row.first, row.asked, row.from_journal) for row in rows] == [(1, 2, 1), (2, 1, 1)]
+
+
 def test_a_good_run_breaks_nothing() -> None:
     assert broken(GOOD) == []
 
@@ -156,8 +165,13 @@ def test_a_page_twice_or_never_or_too_many_is_told(exchanges: list[Exchange]) ->
     assert "each page was completed exactly once" in broken(exchanges)
 
 
-def test_other_data_asked_for_twice_are_told() -> None:
-    assert broken([*GOOD, AIRLINES]) == ["so was each other request for data"]
+def test_other_data_asked_for_twice_or_never_or_beyond_the_stock_kernel_are_told() -> None:
+    told = ["so was each other request for data that the stock kernel makes"]
+    weather = replace(AIRLINES, path="/weather", query="month=1")
+
+    assert broken([*GOOD, AIRLINES]) == told
+    assert broken(GOOD[1:]) == told
+    assert broken([*GOOD, weather]) == told
 
 
 def test_more_cuts_than_kills_are_told() -> None:

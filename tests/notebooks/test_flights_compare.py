@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from notebooks.flights_compare import compare
+from notebooks.flights_compare import Difference, compare
 
 
 def stream(text: str, name: str = "stdout") -> dict[str, Any]:
@@ -79,6 +79,21 @@ def test_time_stamps_of_the_executor_do_not_matter_but_any_other_metadata_does()
 
     assert stamped == []
     assert differing(ours, theirs) == [("a", "metadata")]
+
+
+def test_prose_is_compared_but_not_counted() -> None:
+    prose = {"cell_type": "markdown", "id": "p", "source": "one", "metadata": {}}
+
+    comparison = compare(notebook(prose), notebook({**prose, "source": "two"}))
+
+    assert comparison.compared == ()
+    assert [(d.cell, d.field) for d in comparison.differences] == [("p", "source")]
+
+
+def test_excerpts_surround_the_first_difference() -> None:
+    difference = Difference("a", "outputs", "x" * 100 + "left", "x" * 100 + "right")
+
+    assert difference.excerpts(before=2, behind=3) == ("xxlef", "xxrig")
 
 
 def test_another_number_is_a_difference() -> None:
