@@ -14,7 +14,7 @@
     │   ├── TaintedPositionError             a cell did something that the journal does not hold
     │   └── BranchRefusedError               going on would repeat acts of the suffix left behind
     ├── OutcomeNotStorableError              an effect returned what no codec carries
-    ├── CodecError (ValueError)              bytes that the codec never wrote; nothing was executed
+    ├── CodecError (ValueError)              bytes that are no value here; nothing was executed
     ├── SealedSecretError                    a secret that this key does not open
     ├── StepFailedError                      a user marked a step in doubt as failed
     ├── AnswerRejectedError                  an answer given for an act in doubt has the wrong shape
@@ -254,7 +254,7 @@ class OutcomeNotStorableError(DurableError):
 
 
 class CodecError(DurableError, ValueError):
-    """Bytes that are not a value of the codec. Nothing of them was executed."""
+    """Bytes that no value of the codec has, or none that can be read here. Nothing was executed."""
 
     def __init__(self, found: str) -> None:
         super().__init__(found)
@@ -262,9 +262,8 @@ class CodecError(DurableError, ValueError):
 
     def __str__(self) -> str:
         return (
-            f"these bytes are not a value that durable_kernel wrote: {self.found}. Nothing was "
-            "executed. If they come from a journal, `durable show` tells which frames still "
-            "verify."
+            f"these bytes cannot be read as a value: {self.found}. Nothing was executed. If they "
+            "come from a journal, `durable show` tells which frames still verify."
         )
 
 

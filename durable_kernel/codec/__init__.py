@@ -7,6 +7,7 @@ type for is class *object*, whose bytes come from and go to callables that the r
 
 from durable_kernel.codec.decoding import StoredObject, decode
 from durable_kernel.codec.encoding import digest, encode, is_storable
+from durable_kernel.codec.plain import plain
 from durable_kernel.codec.redaction import (
     SAFE_REQUEST_HEADERS,
     keyed_hash,
@@ -25,6 +26,7 @@ __all__ = [
     "encode",
     "is_storable",
     "keyed_hash",
+    "plain",
     "redact_headers",
     "redact_url",
 ]

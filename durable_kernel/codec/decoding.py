@@ -33,6 +33,7 @@ _UNPACK_BY_CODE: Final[Mapping[int, Callable[[bytes], Any]]] = {
 _MALFORMED: Final = (
     ArithmeticError,  # a date out of range, a fraction over zero
     AttributeError,  # an int where bytes belong
+    ImportError,  # an array, where numpy is not installed
     LookupError,  # an unknown flavour, a time zone that this machine does not know
     MemoryError,  # a literal nested too deeply for the parser
     NotImplementedError,

@@ -27,7 +27,7 @@ extension:
     0x30  array             npy 1.0, never of objects
     0x31  numpy scalar      msgpack array: dtype, the bytes
     0x32  frame             Arrow IPC stream, pandas metadata inside
-    0x33  series            as frame, of one column
+    0x33  series            msgpack array: its name, a frame of one column "values"
     0x40  sealed            12-byte nonce, AES-256-GCM ciphertext, 16-byte tag
     0x41  object            what `store_object` returned; only `load_object` may look at it
 
