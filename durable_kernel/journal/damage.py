@@ -1,8 +1,9 @@
 """Judge damage: the torn end of an interrupted write, or corruption (H33).
 
 Torn: in the last segment, and no valid header of a PROMISED frame of higher lsn stands behind it.
-Then nothing that was promised is lost by cutting there. Anything else is corruption: it is refused
-and nothing is changed.
+Then nothing that is known to have been promised is lost by cutting there. Anything else is
+corruption: it is refused and nothing is changed. A PROMISED frame whose own payload is damaged is
+corruption too when a frame follows it: that one was written after the sync had returned.
 
 A segment header was synced before the file got its name, so a damaged one is torn only where
 nothing but zeros stands behind it.
@@ -23,6 +24,7 @@ from durable_kernel.errors import JournalCorruptError
 from durable_kernel.journal.format import (
     FRAME_HEADER,
     FRAME_HEADER_BYTES,
+    PROMISED,
     SEGMENT_HEADER_BYTES,
     has_valid_header,
     missing_bytes,
@@ -74,6 +76,8 @@ def judge_frame(
         raise JournalCorruptError(
             path, offset, f"{found}, but a synced frame (lsn {lsn}) follows at byte {offset + at}"
         )
+    if _was_synced_and_followed(tail, seed):
+        raise JournalCorruptError(path, offset, "a damaged frame that was synced: others follow it")
     return TornTail(path, offset, len(tail), found)
 
 
@@ -88,6 +92,13 @@ def judge_segment_header(fd: int, folder: Path, number: int) -> TornTail:
         if chunk.count(0) != len(chunk):
             raise JournalCorruptError(path, 0, "a damaged segment header, though frames follow")
     return TornTail(path, 0, size_bytes, "a damaged segment header")
+
+
+def _was_synced_and_followed(tail: bytes, seed: int) -> bool:
+    if not has_valid_header(tail, 0, seed):
+        return False
+    length, *_, stored_type, _ = FRAME_HEADER.unpack_from(tail)
+    return stored_type >= PROMISED and has_valid_header(tail, FRAME_HEADER_BYTES + length, seed)
 
 
 def promised_headers(tail: bytes, seed: int, lsn_min: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,93 @@
+"""Journals to tear, flip and reopen: what the tests of this room share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from durable_kernel.journal import Frame, Journal, Level, scan
+from durable_kernel.journal.disk import Disk
+from durable_kernel.journal.segments import segment_numbers, segment_path
+from durable_kernel.testing.faulty_disk import FaultyDisk
+
+KEY = b"the key of one user, 32 bytes...."
+RUN_ID = "run-7"
+SEGMENT_BYTES_MAX = 1200
+
+type_and_payload = tuple[int, bytes]
+
+
+def create(folder: Path, disk: Disk | None = None, *, level: Level = Level.DEFAULT) -> Journal:
+    return Journal.create(
+        folder,
+        run_id=RUN_ID,
+        key=KEY,
+        level=level,
+        disk=disk or FaultyDisk(),
+        segment_bytes_max=SEGMENT_BYTES_MAX,
+    )
+
+
+def reopen(folder: Path, disk: Disk | None = None, *, level: Level = Level.DEFAULT) -> Journal:
+    return Journal.open(
+        folder,
+        run_id=RUN_ID,
+        key=KEY,
+        level=level,
+        disk=disk or FaultyDisk(),
+        segment_bytes_max=SEGMENT_BYTES_MAX,
+    )
+
+
+def die(journal: Journal) -> None:
+    """Leave the journal as a killed process does: nothing synced, nothing said, the lock free."""
+    journal._tail.forget_in_child()
+    journal._run_lock.release()
+
+
+def contents(frames: Iterable[Frame]) -> list[type_and_payload]:
+    return [(frame.type, frame.payload) for frame in frames]
+
+
+def read(folder: Path) -> list[Frame]:
+    return list(scan(folder, run_id=RUN_ID, key=KEY))
+
+
+def write_mixed(folder: Path) -> list[Frame]:
+    """Write two segments, three epochs, a blob, and frames of many types and sizes; some promised.
+
+    The last promised frame is followed by frames that nobody promised.
+    """
+    with create(folder) as journal:
+        journal.append([(0, b"begin"), (1, b"\0" * 40), (2, bytes(range(256)))])
+        journal.append([(3, b"announce 1")], sync=True)
+        journal.append([(4, b"outcome 1" * 12)])
+        ref = journal.blobs.put(b"a large answer " * 400, compress=True)
+        journal.append([(5, ref.digest.encode())])
+    with reopen(folder) as journal:
+        journal.append([(6, b"x"), (7, b"y" * 300)])
+        journal.append([(8, b"commit")], sync=True)
+        journal.append([(9, b"\xff" * 130)])
+        journal.append([(127, b"first of the second segment"), (10, b"\x80" * 60)])
+    with reopen(folder) as journal:
+        journal.append([(11, b"announce 2")], sync=True)
+        journal.append([(12, b"nobody promised"), (13, b"\0\0\0")])
+        journal.append([(14, b"neither that" * 9)])
+    frames = read(folder)
+    assert segment_numbers(folder) == [1, 2]
+    assert {frame.epoch for frame in frames} == {1, 2, 3}
+    assert {frame.segment for frame in frames} == {1, 2}
+    return frames
+
+
+def segment_bytes(folder: Path) -> dict[int, bytes]:
+    return {number: segment_path(folder, number).read_bytes() for number in segment_numbers(folder)}
+
+
+def lay_out(folder: Path, segments: dict[int, bytes]) -> None:
+    """Make the folder hold exactly these segments and no torn copies."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("seg-*"):
+        path.unlink()
+    for number, content in segments.items():
+        segment_path(folder, number).write_bytes(content)
