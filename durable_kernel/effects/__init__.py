@@ -1,0 +1,33 @@
+"""The world: hooks between the libraries that users call and `durable_kernel.ports`.
+
+One file a library. A file knows its library and the ports, nothing else of ours; what several
+files need stands in callers, stand_ins, exceptions, paths and http_wire, which know no library.
+Hooks are installed once, at the start of a kernel process and before IPython is imported, and stay:
+without a lane they pass everything through. They are process-wide, so this room alone has
+module-level state.
+"""
+
+from __future__ import annotations
+
+from durable_kernel.effects import (
+    clocks,
+    detector,
+    entropy,
+    generators,
+    httpx_transport,
+    prompts,
+    sleeping,
+)
+from durable_kernel.ports import Witness
+
+__all__ = ["install"]
+
+# Clocks first: what is imported later then takes references to hooked ones. The detector last, so
+# that it does not hear the others at work.
+_HOOKED = (clocks, entropy, generators, sleeping, prompts, httpx_transport, detector)
+
+
+def install(witness: Witness) -> None:
+    """Install every hook of this process. Again: only the witness is replaced."""
+    for effect in _HOOKED:
+        effect.install(witness)
