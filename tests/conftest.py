@@ -25,12 +25,10 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 missing_tools = pytest.StashKey[set[str]]()
-reasons = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[missing_tools] = set()
-    config.stash[reasons] = []
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -41,22 +39,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {tool}")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_report_teststatus(
-    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
-) -> object:
-    """Note why a test was skipped; expected failures are no skips."""
-    if report.skipped and not hasattr(report, "wasxfail") and isinstance(report.longrepr, tuple):
-        config.stash[reasons].append(str(report.longrepr[2]).removeprefix("Skipped: "))
-    return (yield)
-
-
 def _is_required() -> bool:
     return os.environ.get("DURABLE_REQUIRE_TOOLS") == "1"
 
 
+def _reasons(config: pytest.Config) -> list[str]:
+    """Return why each skipped test, or whole file, was skipped; expected failures are no skips."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    return [report.longrepr[2].removeprefix("Skipped: ") for report in reports]
+
+
 def _unexcused(config: pytest.Config) -> list[str]:
-    return [reason for reason in config.stash[reasons] if not reason.startswith(ALLOWED_REASON)]
+    return [reason for reason in _reasons(config) if not reason.startswith(ALLOWED_REASON)]
 
 
 @pytest.hookimpl(trylast=True)
@@ -68,7 +63,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    skipped = config.stash[reasons]
+    skipped = _reasons(config)
     if not skipped:
         return
     terminalreporter.section("skipped")

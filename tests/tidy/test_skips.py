@@ -16,6 +16,7 @@ CASES = {
     "tool": "@pytest.mark.needs_tool('no-such-program')\ndef test_a(): raise AssertionError\n",
     "platform": "@pytest.mark.skip('only on macOS')\ndef test_a(): raise AssertionError\n",
     "library": "def test_a(): pytest.importorskip('no_such_library')\n",
+    "file": "pytest.importorskip('no_such_library')\ndef test_a(): raise AssertionError\n",
     "expected": "@pytest.mark.xfail\ndef test_a(): raise AssertionError\n",
     "passing": "@pytest.mark.needs_tool('sh')\ndef test_a(): pass\n",
 }
@@ -48,7 +49,7 @@ def test_a_missing_program_skips_with_a_count_and_a_remedy(tmp_path: Path) -> No
     assert "apt-get install such-package" in output
 
 
-@pytest.mark.parametrize("case", ["tool", "library"])
+@pytest.mark.parametrize("case", ["tool", "library", "file"])
 def test_a_skip_fails_where_programs_are_required(tmp_path: Path, case: str) -> None:
     status, output = run_case(tmp_path, case, are_tools_required=True)
 
