@@ -52,7 +52,7 @@ def test_the_kernelspec_starts_this_package_and_pins_the_hash_seed(wheel: zipfil
     spec = json.loads(wheel.read(folder_of_kernelspec(wheel) + "kernel.json"))
 
     assert spec["argv"] == ["python", "-m", "durable_kernel", "-f", "{connection_file}"]
-    assert spec["env"] == {"PYTHONHASHSEED": "0"}
+    assert spec["env"]["PYTHONHASHSEED"] == "0"
     assert spec["interrupt_mode"] == "signal"
     assert spec["metadata"]["debugger"] is True
 
