@@ -22,6 +22,7 @@ from durable_kernel.store.files import create_file, make_private_folder
 
 KEY_BYTES = 32
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_READ_BYTES_MAX = 4 * KEY_BYTES
 _LENGTH = struct.Struct("<I")
 
 FRAMES = "durable_kernel store 1: key of a run's frames"
@@ -66,16 +67,13 @@ def read_key(path: Path) -> bytes:
     Raises FileNotFoundError; UsageError when others can read it or it holds something else.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with path.open("rb") as file:
+            _check_private(path, os.fstat(file.fileno()))
+            raw = file.read(_READ_BYTES_MAX)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UsageError(f"the key file {path} cannot be read ({error.strerror}).") from error
-    try:
-        _check_private(path, os.fstat(fd))
-        raw = os.read(fd, 4 * KEY_BYTES)
-    finally:
-        os.close(fd)
     if len(raw) == KEY_BYTES:
         return raw
     try:

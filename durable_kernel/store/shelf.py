@@ -29,7 +29,6 @@ from durable_kernel.store.places import (
     current_boot_id,
     hash_machine_id,
     is_safe_run_id,
-    machine_id_of_system,
     new_run_id,
     real_path,
 )
@@ -56,7 +55,7 @@ class Shelf:
     """The runs below one store's home.
 
     Args:
-        machine_id: of this machine; None asks the system, and keeps a random one if it has none.
+        machine_id: tells this machine's id; for None a random one is kept.
     """
 
     def __init__(
@@ -66,14 +65,15 @@ class Shelf:
         *,
         entropy: Callable[[int], bytes],
         disk: Disk,
-        machine_id: str | None,
+        machine_id: Callable[[], str | None],
     ) -> None:
         self.runs = home / "runs"
         self._home = home
         self._keys = keys
         self._entropy = entropy
         self._disk = disk
-        self._machine_id = machine_id
+        self._ask_machine_id = machine_id
+        self._machine_id = ""
 
     def __repr__(self) -> str:
         return f"<Shelf {self.runs}>"
@@ -194,8 +194,8 @@ class Shelf:
         return self._keys.exist() and signed.is_signed_with(self._keys.derive(META, run_id))
 
     def _this_machine(self) -> str:
-        if self._machine_id is None:
-            self._machine_id = machine_id_of_system() or self._kept_machine_id()
+        if not self._machine_id:
+            self._machine_id = self._ask_machine_id() or self._kept_machine_id()
         return self._machine_id
 
     def _kept_machine_id(self) -> str:

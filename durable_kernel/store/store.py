@@ -34,7 +34,7 @@ from durable_kernel.store.files import first_free, held_lock, replace_file
 from durable_kernel.store.index import Index
 from durable_kernel.store.keys import FRAMES, REDACTED, SEALED, TRUST, Keys
 from durable_kernel.store.meta import META_NAME, Meta
-from durable_kernel.store.places import check_run_id, default_home, real_path
+from durable_kernel.store.places import check_run_id, default_home, machine_id_of_system, real_path
 from durable_kernel.store.shelf import RunPlace, Shelf
 from durable_kernel.store.trust import TRUST_NAME, TrustFacts, decode_trust, encode_trust, examine
 
@@ -49,7 +49,7 @@ class Store:
         home: the store's folder; by default DURABLE_HOME, else `durable` in Jupyter's data folder.
         environ: where DURABLE_HOME and DURABLE_KEY_FILE are looked up.
         wall_ns, entropy, disk: the clock, the source of entropy and the disk; tests bring others.
-        machine_id: of this machine; by default the system's, else a random one kept in the store.
+        machine_id: tells this machine's id; None: a random one is kept in the store.
 
     Every method that changes the disk raises UsageError when the store cannot be written,
     JournalFullError when the disk is full and JournalPoisonedError when it fails.
@@ -63,7 +63,7 @@ class Store:
         wall_ns: Callable[[], int] = _time_ns,
         entropy: Callable[[int], bytes] = _urandom,
         disk: Disk = REAL_DISK,
-        machine_id: str | None = None,
+        machine_id: Callable[[], str | None] = machine_id_of_system,
     ) -> None:
         self.home = Path(os.path.abspath(home if home is not None else default_home(environ)))
         self.runs = self.home / "runs"
@@ -123,7 +123,8 @@ class Store:
             if asked != exact or place.meta.archived_ns is None:
                 return place
         places = self.all()
-        found = search.best(asked, [each.meta for each in places], real_path(asked))
+        as_path = "" if "\0" in asked else real_path(asked)
+        found = search.best(asked, [each.meta for each in places], as_path)
         if found is None:
             near = search.near(asked, [each.meta for each in places])
             raise RunNotFoundError(asked, self.home, near)
