@@ -31,6 +31,7 @@ from durable_kernel.history.timeline import (
     Outline,
     PositionHistory,
     PositionOutline,
+    position_history,
 )
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "Withdrawn",
     "blob_list",
     "blob_ref",
+    "position_history",
 ]

@@ -236,6 +236,8 @@ class Resolved(Record):
     value: Any = None
     """The outcome's value, for an answer."""
     blob: list[Any] | None = None
+    message: str = ""
+    """Name of the inbox message that brought it; the same message never decides twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

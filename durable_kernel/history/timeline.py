@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from durable_kernel.history.records import (
@@ -37,10 +38,17 @@ from durable_kernel.history.records import (
     Shutdown,
     Withdrawn,
 )
-from durable_kernel.journal import Frame
+from durable_kernel.journal import Frame, read_extent
 from durable_kernel.ports import Ending
 
-__all__ = ["CallHistory", "Extent", "Outline", "PositionHistory", "PositionOutline"]
+__all__ = [
+    "CallHistory",
+    "Extent",
+    "Outline",
+    "PositionHistory",
+    "PositionOutline",
+    "position_history",
+]
 
 _OUTLINED = frozenset(
     each.CODE
@@ -334,6 +342,18 @@ class PositionHistory:
             del values[before.hard.get(key, 0) :]
         interrupted = self.calls[record.lane][record.ordinal]
         interrupted.settled = None
+
+
+def position_history(
+    folder: Path, outline: PositionOutline, records: RecordCodec
+) -> PositionHistory:
+    """Read one position's frames again and build its history. Checks integrity, not authenticity."""
+    frames = (
+        frame
+        for extent in outline.extents
+        for frame in read_extent(folder, extent.segment, extent.start, extent.end - extent.start)
+    )
+    return PositionHistory.of(frames, records)
 
 
 @dataclass(frozen=True, slots=True)

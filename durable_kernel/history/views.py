@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from durable_kernel import codec
+from durable_kernel.codec import plain
 from durable_kernel.history.records import Choice
 from durable_kernel.history.timeline import CallHistory, Outline, PositionHistory, PositionOutline
 from durable_kernel.ports import Act, Ending
@@ -82,8 +82,8 @@ def call_view(position: int, call: CallHistory) -> dict[str, Any]:
         "act": Act(announced.act).name.lower(),
         "announced_at": when(announced.wall_ns),
         "ending": _ending(call),
-        "identity": codec.plain(dict(announced.identity)),
-        "details": codec.plain(dict(announced.details)),
+        "identity": plain(dict(announced.identity)),
+        "details": plain(dict(announced.details)),
         "error": call.settled.error[1] if call.settled is not None and call.settled.error else None,
         "received_bytes": sum(sum(part.sizes) for part in call.parts),
     }
@@ -102,7 +102,7 @@ def outputs_view(history: PositionHistory) -> list[dict[str, Any]]:
     return [
         {
             "kind": each.kind,
-            "content": codec.plain(each.content) if each.content is not None else None,
+            "content": plain(each.content) if each.content is not None else None,
         }
         for each in history.outputs
     ]

@@ -1,8 +1,9 @@
 """runtime: joins the rooms. Open a run, recover it, run a cell, close. Knows nothing of Jupyter."""
 
 from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
-from durable_kernel.runtime.inbox import AskedResolution, queue_resolution
-from durable_kernel.runtime.opening import open_run, records_of
+from durable_kernel.runtime.inbox import AskedResolution, queue_resolution, queued_resolutions
+from durable_kernel.runtime.opening import mark_finished, open_run, records_of
+from durable_kernel.runtime.parking import effect_name
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
@@ -18,8 +19,11 @@ __all__ = [
     "Run",
     "Settings",
     "Surroundings",
+    "effect_name",
+    "mark_finished",
     "open_run",
     "prepare",
     "queue_resolution",
+    "queued_resolutions",
     "records_of",
 ]

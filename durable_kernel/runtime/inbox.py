@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from durable_kernel.journal import Inbox
 
-__all__ = ["AskedResolution", "parse_resolution", "queue_resolution"]
+__all__ = ["AskedResolution", "parse_resolution", "queue_resolution", "queued_resolutions"]
 
 
 @dataclass(frozen=True, slots=True)
 class AskedResolution:
-    """A decision as a user gave it. `effect` "" means the one in doubt, whichever it is."""
+    """A decision as a user gave it. `effect` names exactly one call ("8.0"), never "whichever it is"."""
 
     effect: str
     choice: str
@@ -25,6 +26,12 @@ def queue_resolution(inbox: Inbox, name: str, asked: AskedResolution) -> bool:
     answer = base64.b64encode(asked.answer).decode("ascii") if asked.answer is not None else None
     body = {"kind": "resolve", "effect": asked.effect, "choice": asked.choice, "answer": answer}
     return inbox.put(name, json.dumps(body).encode())
+
+
+def queued_resolutions(folder: Path) -> list[AskedResolution]:
+    """Decisions that wait in a run's inbox."""
+    found = (parse_resolution(payload) for _, payload in Inbox(folder).pending())
+    return [asked for asked in found if asked is not None]
 
 
 def parse_resolution(payload: bytes) -> AskedResolution | None:

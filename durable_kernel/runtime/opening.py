@@ -11,13 +11,14 @@ import os
 import platform
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from durable_kernel import codec
 from durable_kernel.checkpoint.objects import load_object, store_object
 from durable_kernel.errors import Stop
-from durable_kernel.history import Opened, Outline, RecordCodec
+from durable_kernel.history import Finished, Opened, Outline, RecordCodec
 from durable_kernel.journal import Inbox, Journal, scan
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.run import Run
@@ -25,9 +26,10 @@ from durable_kernel.runtime.settings import Settings
 from durable_kernel.runtime.surroundings import Surroundings
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
-__all__ = ["open_run", "records_of"]
+__all__ = ["mark_finished", "open_run", "records_of"]
 
 _urandom = os.urandom
+_time_ns = time.time_ns
 _GENESIS_BYTES = 32
 _WATCHED_PACKAGES = ("ipykernel", "ipython", "httpx", "httpx2", "numpy", "pandas", "durable-kernel")
 
@@ -170,3 +172,21 @@ def _opener(surroundings: Surroundings, genesis: bytes, reason: str) -> Opened:
         genesis=genesis,
         clocks=surroundings.clocks.reading(),
     )
+
+
+def mark_finished(store: Store, place: RunPlace, status: str) -> None:
+    """Record that a headless runner came to its notebook's end. The kernel must be gone: this takes the lock.
+
+    Raises RunLockedError when a kernel still writes the run.
+    """
+    run_id = place.run_id
+    journal = Journal.open(
+        place.folder,
+        run_id=run_id,
+        key=store.run_key(run_id),
+        anchor=store.anchor(run_id),
+        lock_timeout_s=5,
+    )
+    with journal:
+        record = Finished(wall_ns=_time_ns(), status=status)
+        journal.append([records_of(store, run_id, with_objects=False).pack(record)], sync=True)

@@ -26,13 +26,16 @@ class Parked:
     key: str
     answer: AnswerParser | None
     _decided: threading.Event = field(default_factory=threading.Event)
-    inbox_name: str = ""
     _decision: Resolved | None = None
 
     @property
     def name(self) -> str:
         """How people name the effect: position.ordinal, with the lane if it is not the cell's own."""
         return effect_name(self.position, self.lane.path, self.ordinal)
+
+    def was_decided_by(self, message: str) -> bool:
+        """Tell whether this inbox message already decided, before a crash kept it from being taken."""
+        return self.recorded.resolved is not None and self.recorded.resolved.message == message
 
     def wait(self, timeout_s: float) -> Resolved | None:
         """Wait for a decision; None if there is none after `timeout_s` seconds."""
@@ -75,7 +78,9 @@ def _plain_answer(answer: bytes) -> Outcome:
         ) from None
 
 
-def decide(parked: Parked, choice: str, answer: bytes | None, wall_ns: int) -> Resolved:
+def decide(
+    parked: Parked, choice: str, answer: bytes | None, wall_ns: int, message: str = ""
+) -> Resolved:
     """Turn a user's words into a decision about this call. Raises UsageError or AnswerRejectedError."""
     try:
         chosen = Choice(choice)
@@ -97,4 +102,5 @@ def decide(parked: Parked, choice: str, answer: bytes | None, wall_ns: int) -> R
         choice=chosen.value,
         wall_ns=wall_ns,
         value=value,
+        message=message,
     )

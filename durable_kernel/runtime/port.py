@@ -125,6 +125,12 @@ class RunPort:
             self._lanes = [lane]
             return lane
 
+    def leave_position(self) -> None:
+        """The cell is over: what its tasks and threads still ask is no longer its own."""
+        with self.lock:
+            self._backlog.extend(self._drain())
+            self._lanes = []
+
     @property
     def is_live(self) -> bool:
         return self._replay.is_live
@@ -183,6 +189,9 @@ class RunPort:
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
         with self._interrupts, self.lock:
             if self.latch is not None:
+                return produce()
+            if self._is_foreign(lane):
+                self._world.crossing(f"drew {kind} outside the cell's own line", is_act=True)
                 return produce()
             verdict = self._replay.ask_draw(lane.path, kind)
             if isinstance(verdict, ServeValue):
@@ -244,7 +253,9 @@ class RunPort:
             if self.latch is not None:
                 raise self.latch
             if self._is_foreign(lane):
-                self._world.crossing(f"{call.label} in another asyncio task", is_act=True)
+                self._world.crossing(
+                    f"made a call outside the cell's own line: {call.label}", is_act=True
+                )
                 return UnjournaledStep()
             verdict = self._replay.ask_call(lane.path, call)
             if isinstance(verdict, Diverges):
@@ -381,7 +392,7 @@ class RunPort:
                 raise self.latch
             is_retry = decision.choice == Choice.RETRY
             self.write_packed([self._storing.resolved(decision)], sync=True)
-            self._world.resolution_taken(parked)
+            self._world.resolution_taken(decision)
             if is_retry:
                 return self._live(
                     parked.lane, parked.ordinal, parked.key, parked.call, parked.recorded
@@ -444,6 +455,9 @@ class RunPort:
         return RecordedSource(values, kind, lane, self._replay)
 
     def _is_foreign(self, lane: Lane) -> bool:
+        """Tell whether this is not the running cell's own line of control: an older cell's, or another task's."""
+        if lane not in self._lanes:
+            return True
         if lane.root_task is None:
             return False
         try:

@@ -29,9 +29,10 @@ from durable_kernel.history import (
     PositionOutline,
     RecordCodec,
     Shutdown,
+    position_history,
 )
 from durable_kernel.history.views import call_view, outline_view
-from durable_kernel.journal import Journal, read_extent, scan
+from durable_kernel.journal import Journal, scan
 from durable_kernel.replay import Diverges
 from durable_kernel.runtime.cell import CellExecution, CellRequest
 from durable_kernel.runtime.flushing import FlushTimer
@@ -115,7 +116,8 @@ class Run:
         if self.port.parked is not None:
             return "in doubt"
         is_behind = self._cursor < len(self.outline.positions)
-        return "replaying" if is_behind or not self.port.is_live else "live"
+        is_replaying = self._running is not None and not self.port.is_live
+        return "replaying" if is_behind or is_replaying else "live"
 
     @property
     def next_position(self) -> int:
@@ -139,7 +141,7 @@ class Run:
         parked = self.port.parked
         crossings = [each for each in self.world.crossings if each.is_act]
         return {
-            **outline_view(self.outline),
+            **outline_view(self.read_outline()),
             "run": self.run_id,
             "state": self.state,
             "next_position": self.next_position,
@@ -170,7 +172,7 @@ class Run:
         return rows[-limit:]
 
     def read_outline(self) -> Outline:
-        """Fold the journal as it is now."""
+        """Fold the journal as it is now. Safe from any thread; takes as long as a scan."""
         frames = scan(
             self.place.folder,
             run_id=self.run_id,
@@ -243,6 +245,7 @@ class Run:
         self._running = execution
 
     def end_cell(self, _execution: CellExecution) -> None:
+        self.port.leave_position()
         self._generators = self.generators.save()
         self.world.is_cell_running = False
         self._running = None
@@ -342,15 +345,7 @@ class Run:
             self.tell(str(error))
 
     def _load(self, outline: PositionOutline) -> PositionHistory:
-        folder = self.place.folder
-        frames = (
-            frame
-            for extent in outline.extents
-            for frame in read_extent(
-                folder, extent.segment, extent.start, extent.end - extent.start
-            )
-        )
-        return PositionHistory.of(frames, self._records)
+        return position_history(self.place.folder, outline, self._records)
 
     def _all_calls(self, outline: PositionOutline) -> list[Any]:
         return [call for calls in self._load(outline).calls.values() for call in calls]

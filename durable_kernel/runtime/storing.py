@@ -7,6 +7,7 @@ becomes `ErrorFacts` again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from durable_kernel.codec import Sealed
@@ -72,16 +73,7 @@ class Storing:
         if len(packed[1]) <= INLINE_BYTES_MAX:
             return packed
         blob = self._put(self.records.encode(record.value))
-        return self.records.pack(
-            Resolved(
-                position=record.position,
-                lane=record.lane,
-                ordinal=record.ordinal,
-                choice=record.choice,
-                wall_ns=record.wall_ns,
-                blob=blob,
-            )
-        )
+        return self.records.pack(replace(record, value=None, blob=blob))
 
     def part(self, lane: str, ordinal: int, pieces: list[bytes]) -> tuple[int, bytes]:
         """Pack consecutive parts of a stream."""

@@ -126,22 +126,22 @@ class World:
             return None
         for name, payload in self._inbox.pending():
             asked = parse_resolution(payload)
-            if asked is None or asked.effect not in ("", parked.name):
+            if asked is None or asked.effect != parked.name:
+                continue
+            if parked.was_decided_by(name):
+                self._inbox.take(name)
                 continue
             try:
-                decision = decide(parked, asked.choice, asked.answer, self.wall_ns())
+                return decide(parked, asked.choice, asked.answer, self.wall_ns(), name)
             except DurableError as error:
                 self._inbox.take(name)
                 self.tell(str(error))
-                continue
-            parked.inbox_name = name
-            return decision
         return None
 
-    def resolution_taken(self, parked: Parked) -> None:
-        """The decision is in the journal; the message is done with."""
-        if self._inbox is not None and parked.inbox_name:
-            self._inbox.take(parked.inbox_name)
+    def resolution_taken(self, decision: Resolved) -> None:
+        """The decision is in the journal; the message that brought it is done with."""
+        if self._inbox is not None and decision.message:
+            self._inbox.take(decision.message)
 
     # --- ports.Witness --------------------------------------------------------------------------------
 

@@ -1,0 +1,75 @@
+"""How commands print: tables and colour for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from durable_kernel.store import Store
+
+__all__ = [
+    "JsonFlag",
+    "RunArgument",
+    "age",
+    "open_store",
+    "print_json",
+    "stderr",
+    "stdout",
+    "table",
+]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's id, a unique beginning of it, or its notebook."),
+]
+
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+
+
+def stdout() -> Console:
+    """What was asked for."""
+    return Console()
+
+
+def stderr() -> Console:
+    """What accompanies it: progress, warnings, errors."""
+    return Console(stderr=True)
+
+
+def open_store() -> Store:
+    """The store that `DURABLE_HOME` names, else the user's."""
+    return Store(None)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table as all commands draw it."""
+    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        drawn.add_column(name, overflow="fold")
+    return drawn
+
+
+def age(wall_ns: int) -> str:
+    """How long ago, in the largest unit that fits."""
+    seconds = (time.time_ns() - wall_ns) / 1e9
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+def shortened(path: str | None) -> str:
+    """A notebook's name, for a table."""
+    return Path(path).name if path else "-"

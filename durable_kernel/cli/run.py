@@ -1,0 +1,132 @@
+"""`durable run NOTEBOOK`: execute or resume a notebook; kill it and run the same command again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from durable_kernel.cli.console import open_store, stderr
+from durable_kernel.errors import UsageError
+from durable_kernel.headless import RunRequest, run_notebook
+from durable_kernel.headless.notebook import parse_value
+from durable_kernel.history import Outline
+
+__all__ = ["run"]
+
+_RESUME_WITHIN_H = 12.0
+
+
+def run(
+    notebook: Annotated[Path, typer.Argument(help="The notebook to execute or to resume.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the outputs here instead.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--run", help="Name of the run; finished means there is nothing to do."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start a new run; an unfinished one is archived.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume, however old the run is.")
+    ] = False,
+    resume_within: Annotated[
+        float, typer.Option(help="Hours after which nobody's run is resumed without a terminal.")
+    ] = _RESUME_WITHIN_H,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("-p", help="NAME=VALUE, or -p NAME VALUE as papermill has it."),
+    ] = None,
+    parameter_file: Annotated[
+        Path | None, typer.Option("-f", help="A JSON file of parameters.")
+    ] = None,
+    redo: Annotated[
+        bool, typer.Option("--redo", help="Execute cells again that did something unrecorded.")
+    ] = False,
+    repeat_acts: Annotated[
+        bool, typer.Option("--repeat-acts", help="Allow an edited cell to repeat acts.")
+    ] = False,
+) -> None:
+    """Execute a notebook durably. Kill it at any moment, run the same command, and it goes on."""
+    if fresh and resume:
+        raise UsageError("--fresh and --resume exclude each other.")
+    is_patient = resume or sys.stdin.isatty()
+    request = RunRequest(
+        notebook=notebook,
+        output=output,
+        name=name,
+        fresh=fresh,
+        resume_within_s=None if is_patient else resume_within * 3600,
+        parameters=_parameters(parameter or [], parameter_file),
+        home=open_store().home,
+        redo=redo,
+        repeat_acts=repeat_acts,
+    )
+    with _Bar(stderr()) as bar:
+        code = run_notebook(request, bar)
+    raise typer.Exit(int(code))
+
+
+def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    if file is not None:
+        try:
+            loaded = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{file}: no JSON object could be read ({error}).") from None
+        if not isinstance(loaded, dict):
+            raise UsageError(f"{file}: a JSON object is needed, this is a {type(loaded).__name__}.")
+        parameters.update(loaded)
+    for each in given:
+        key, separator, value = each.partition("=")
+        if not separator:
+            raise UsageError(f"-p {each}: NAME=VALUE is needed.")
+        parameters[key] = parse_value(value)
+    return parameters
+
+
+class _Bar:
+    """Progress for people: one line per fact, and a bar while a terminal is there."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._task: Any = None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[effects]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, sentence: str) -> None:
+        """Tell one thing."""
+        self._console.print(escape(sentence), soft_wrap=True, highlight=False)
+
+    def start(self, cells: int) -> None:
+        """The notebook has this many code cells."""
+        self._task = self._progress.add_task("cells", total=cells, effects="")
+
+    def cell(self, done: int, outline: Outline) -> None:
+        """So many cells are done; the journal looks like this."""
+        calls = sum(each.calls for each in outline.positions)
+        from_journal = max(len(outline.openers) - 1, 0)
+        again = f", resumed {from_journal}×" if from_journal else ""
+        self._progress.update(self._task, completed=done, effects=f"{calls} calls recorded{again}")

@@ -1,0 +1,133 @@
+"""Which run a `durable run` means: the named one, an unfinished one of the same notebook and parameters, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from durable_kernel.errors import UsageError
+from durable_kernel.history import Outline
+from durable_kernel.history.views import when
+from durable_kernel.journal import scan
+from durable_kernel.runtime import records_of
+from durable_kernel.store import RunPlace, Store
+
+__all__ = ["Chosen", "choose_run", "outline_of"]
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The run to execute. `sentence` says why, for people; `outline` is None for a new one."""
+
+    place: RunPlace
+    outline: Outline | None
+    sentence: str
+
+    @property
+    def is_finished(self) -> bool:
+        return self.outline is not None and self.outline.status == "finished"
+
+
+def outline_of(store: Store, place: RunPlace) -> Outline:
+    """Fold a run's journal, verified with the user's key. A run that has no journal yet gives an empty outline."""
+    records = records_of(store, place.run_id, with_objects=False)
+    if not any(place.folder.glob("seg-*.dkj")):
+        return Outline(records)
+    frames = scan(
+        place.folder,
+        run_id=place.run_id,
+        key=store.run_key(place.run_id),
+        anchor=store.anchor(place.run_id),
+    )
+    return Outline.of(frames, records)
+
+
+def choose_run(
+    store: Store,
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    name: str | None,
+    fresh: bool,
+    now_ns: int,
+    resume_within_s: float | None,
+) -> Chosen:
+    """Find or create the run.
+
+    Args:
+        name: `--run NAME`; None looks for an unfinished run of this notebook with these parameters.
+        fresh: leave any earlier run alone (it is archived, not deleted) and start anew.
+        resume_within_s: an unnamed run older than this is not resumed (UsageError); None: however old.
+    """
+    if name is not None:
+        return _named(store, name, notebook, parameters, fresh=fresh)
+    found = _unfinished(store, notebook, parameters)
+    if found is None:
+        return _new(store, notebook, parameters, None)
+    place, outline = found
+    if fresh:
+        store.archive(place)
+        return _new(store, notebook, parameters, None)
+    age_s = (now_ns - outline.openers[-1].wall_ns) / 1e9 if outline.openers else 0.0
+    if resume_within_s is not None and age_s > resume_within_s:
+        raise UsageError(
+            f"{notebook.name}: run {place.run_id} is {outline.status} since {_age(age_s)}. Without a terminal it is "
+            f"not resumed by itself after {_age(resume_within_s)}. Say --resume, or --fresh for a new run."
+        )
+    return Chosen(place, outline, _resuming(place, outline, age_s))
+
+
+def _named(
+    store: Store, name: str, notebook: Path, parameters: Mapping[str, Any], *, fresh: bool
+) -> Chosen:
+    if not store.exists(name):
+        return _new(store, notebook, parameters, name)
+    if fresh:
+        raise UsageError(
+            f"run {name} exists. A fresh start needs another name; nothing is ever overwritten."
+        )
+    place = store.get(name)
+    outline = outline_of(store, place)
+    if outline.status == "finished":
+        return Chosen(place, outline, f"run {name} is finished; there is nothing to do.")
+    return Chosen(place, outline, _resuming(place, outline, None))
+
+
+def _new(store: Store, notebook: Path, parameters: Mapping[str, Any], name: str | None) -> Chosen:
+    place = store.create(run_id=name, notebook=notebook, parameters=dict(parameters))
+    return Chosen(place, None, f"run {place.run_id} starts.")
+
+
+def _unfinished(
+    store: Store, notebook: Path, parameters: Mapping[str, Any]
+) -> tuple[RunPlace, Outline] | None:
+    wanted = str(notebook.resolve())
+    for place in store.all():
+        meta = place.meta
+        if meta is None or meta.archived_ns is not None or meta.notebook != wanted:
+            continue
+        if dict(meta.parameters or {}) != dict(parameters):
+            continue
+        outline = outline_of(store, place)
+        return None if outline.status == "finished" else (place, outline)
+    return None
+
+
+def _resuming(place: RunPlace, outline: Outline, age_s: float | None) -> str:
+    if not outline.openers:
+        return f"run {place.run_id} starts."
+    since = when(outline.openers[0].wall_ns)
+    age = f", {_age(age_s)} old" if age_s is not None else ""
+    return (
+        f"run {place.run_id} goes on (recorded since {since}{age}, {len(outline.positions)} cells)."
+    )
+
+
+def _age(seconds: float) -> str:
+    if seconds < _HOUR_S:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / _HOUR_S:.1f} h"

@@ -1,0 +1,90 @@
+"""A notebook file: read with clear errors, parameters injected, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from durable_kernel.errors import UsageError
+
+__all__ = ["inject_parameters", "parse_value", "read_notebook", "write_notebook"]
+
+_TAG = "parameters"
+_INJECTED = "injected-parameters"
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook as nbformat 4. Raises UsageError that says what is wrong with the file."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such notebook.") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: this is a folder, not a notebook.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}).") from None
+    except (
+        nbformat.reader.NotJSONError,
+        nbformat.ValidationError,
+        AttributeError,
+        KeyError,
+    ) as error:
+        first_line = str(error).partition("\n")[0][:200]
+        raise UsageError(f"{path}: this is not a notebook ({first_line}).") from None
+    assert isinstance(notebook, NotebookNode)
+    return notebook
+
+
+def write_notebook(notebook: NotebookNode, path: Path) -> None:
+    """Replace the file in one step (tmp, sync, rename); its mode is kept. A reader sees the old or the new one."""
+    text = nbformat.writes(notebook)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)  # noqa: PTH101 - a path as mkstemp gave it
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def parse_value(text: str) -> Any:
+    """Read a parameter as people type it: JSON where it is JSON (3, 2.5, true, [1, 2]), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def inject_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> None:
+    """Add a cell that assigns the parameters: behind the cell tagged "parameters", else at the top.
+
+    A cell injected earlier is replaced. Same convention as papermill.
+    """
+    notebook.cells = [
+        each for each in notebook.cells if _INJECTED not in each.metadata.get("tags", [])
+    ]
+    if not parameters:
+        return
+    for name in parameters:
+        if not name.isidentifier():
+            raise UsageError(f"-p {name}: this is no Python name.")
+    lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())]
+    cell = nbformat.v4.new_code_cell(
+        "\n".join(lines), metadata={"tags": [_INJECTED]}, id="parameters"
+    )
+    tagged = [
+        index for index, each in enumerate(notebook.cells) if _TAG in each.metadata.get("tags", [])
+    ]
+    notebook.cells.insert(tagged[0] + 1 if tagged else 0, cell)

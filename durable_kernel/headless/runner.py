@@ -1,0 +1,253 @@
+"""The runner: one notebook, executed by a durable kernel through nbclient, resumed by running it again.
+
+The kernel compares each request with the next recorded cell (`DURABLE_RESUME=match`), so a resumed notebook is simply sent from its top:
+recorded cells are answered from the journal, the interrupted one goes on inside. When the kernel dies the runner starts another and
+does the same, until a poison cell kills two in a row without a step forward (H36).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbformat import NotebookNode
+
+from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
+from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
+from durable_kernel.headless.notebook import inject_parameters, read_notebook, write_notebook
+from durable_kernel.history import Announced, Outline
+from durable_kernel.replay import may_repeat
+from durable_kernel.runtime import effect_name, mark_finished, queued_resolutions
+from durable_kernel.store import RunPlace, Store
+
+__all__ = ["Progress", "RunRequest", "run_notebook"]
+
+_POISON_S = 60.0
+_DEATHS_MAX = 2
+
+
+class Progress(Protocol):
+    """How a run tells a person what it does."""
+
+    def say(self, sentence: str) -> None:
+        """Tell one thing."""
+
+    def start(self, cells: int) -> None:
+        """The notebook has this many code cells."""
+
+    def cell(self, done: int, outline: Outline) -> None:
+        """So many cells are done; the journal looks like this."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What `durable run` was asked for. `output` None writes the outputs into the notebook itself."""
+
+    notebook: Path
+    output: Path | None = None
+    name: str | None = None
+    fresh: bool = False
+    resume_within_s: float | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    home: Path | None = None
+    redo: bool = False
+    repeat_acts: bool = False
+    cell_timeout_s: int | None = None
+
+
+@dataclass(slots=True)
+class _Deaths:
+    """Consecutive deaths of the kernel without a new hard record."""
+
+    count: int = 0
+    calls: int = -1
+    started_at: float = 0.0
+
+    def is_poison(self, outline: Outline, now: float) -> bool:
+        """Count one death. True when it is the second in a row that brought nothing and came soon."""
+        calls = sum(each.calls for each in outline.positions)
+        made_progress = calls > self.calls or now - self.started_at > _POISON_S
+        self.count = 1 if made_progress else self.count + 1
+        self.calls = calls
+        return self.count >= _DEATHS_MAX
+
+
+def run_notebook(request: RunRequest, progress: Progress) -> Exit:
+    """Execute or resume a notebook. Blocks until it is done, failed, in doubt or stopped.
+
+    The output notebook is written after each cell. Raises UsageError for what can't be meant.
+    """
+    store = Store(request.home)
+    notebook = read_notebook(request.notebook)
+    inject_parameters(notebook, request.parameters)
+    chosen = choose_run(
+        store,
+        request.notebook,
+        request.parameters,
+        name=request.name,
+        fresh=request.fresh,
+        now_ns=time.time_ns(),
+        resume_within_s=request.resume_within_s,
+    )
+    progress.say(chosen.sentence)
+    if chosen.is_finished:
+        return Exit.DONE
+    return asyncio.run(_Runner(request, progress, store, chosen, notebook).run())
+
+
+class _Runner:
+    def __init__(
+        self,
+        request: RunRequest,
+        progress: Progress,
+        store: Store,
+        chosen: Chosen,
+        notebook: NotebookNode,
+    ) -> None:
+        self._request = request
+        self._progress = progress
+        self._store = store
+        self._place: RunPlace = chosen.place
+        self._notebook = notebook
+        self._output = request.output or request.notebook
+        self._deaths = _Deaths()
+
+    async def run(self) -> Exit:
+        code_cells = [
+            each
+            for each in self._notebook.cells
+            if each.cell_type == "code" and each.source.strip()
+        ]
+        self._progress.start(len(code_cells))
+        while True:
+            self._deaths.started_at = time.monotonic()
+            try:
+                exit_code = await self._attempt()
+            except DeadKernelError:
+                ended = self._after_death()
+                if ended is not None:
+                    return ended
+                continue
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                self._progress.say(
+                    f"interrupted; `durable run` goes on with run {self._place.run_id}."
+                )
+                return Exit.INTERRUPTED
+            if exit_code is Exit.DONE:
+                mark_finished(self._store, self._place, "ok")
+            return exit_code
+
+    async def _attempt(self) -> Exit:
+        client = NotebookClient(
+            self._notebook,
+            km=_manager(),
+            timeout=self._request.cell_timeout_s,
+            resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
+        )
+        async with client.async_setup_kernel(env=self._environment()):
+            done = 0
+            for index, cell in enumerate(self._notebook.cells):
+                if cell.cell_type != "code" or not cell.source.strip():
+                    continue
+                try:
+                    await client.async_execute_cell(cell, index)
+                except CellExecutionError as error:
+                    write_notebook(self._notebook, self._output)
+                    return self._raised(error)
+                done += 1
+                write_notebook(self._notebook, self._output)
+                self._progress.cell(done, self._outline())
+        return Exit.DONE
+
+    def _raised(self, error: CellExecutionError) -> Exit:
+        exit_code = EXIT_OF_ERROR.get(error.ename, Exit.CELL_RAISED)
+        if exit_code is Exit.CELL_RAISED:
+            self._progress.say(f"a cell raised {error.ename}: {error.evalue}")
+            self._progress.say(
+                "The run keeps all that was done. Correct the notebook and run it again."
+            )
+        else:
+            self._progress.say(error.evalue)
+        return exit_code
+
+    def _after_death(self) -> Exit | None:
+        """Decide after the kernel's death. None: start another one and go on."""
+        outline = self._outline()
+        doubtful = self._doubtful(outline)
+        if doubtful:
+            for position, each in doubtful:
+                self._tell_doubt(position, each)
+            return Exit.IN_DOUBT
+        if self._deaths.is_poison(outline, time.monotonic()):
+            last = outline.positions[-1].position if outline.positions else 0
+            self._progress.say(
+                f"the kernel died twice in cell {last} without a step forward, so it is not tried a third time. "
+                "Change the cell, or give it more memory, and run again."
+            )
+            return Exit.CANNOT_CONTINUE
+        self._progress.say("the kernel died; another one goes on from the journal.")
+        return None
+
+    def _doubtful(self, outline: Outline) -> list[tuple[int, Announced]]:
+        """Acts that neither may be repeated by themselves nor have a decision waiting in the inbox."""
+        unfinished = outline.open_position
+        if unfinished is None:
+            return []
+        decided = {asked.effect for asked in queued_resolutions(self._place.folder)}
+        now_ns = time.time_ns()
+        return [
+            (unfinished.position, each)
+            for each in unfinished.pending.values()
+            if not may_repeat(each, now_ns)
+            and effect_name(unfinished.position, each.lane, each.ordinal) not in decided
+        ]
+
+    def _tell_doubt(self, position: int, announced: Announced) -> None:
+        effect = effect_name(position, announced.lane, announced.ordinal)
+        self._progress.say(
+            f"in doubt: {announced.label} (effect {effect}). It was announced, and the kernel died before an "
+            "answer was recorded; it is not sent again unasked. Look at the other side, then run "
+            f"`durable resolve {self._place.run_id} {effect}` with --retry, --answer FILE or --fail, and "
+            "this command again."
+        )
+
+    def _outline(self) -> Outline:
+        return outline_of(self._store, self._place)
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        environment.update(
+            DURABLE_RUN=self._place.run_id,
+            DURABLE_RESUME="match",
+            DURABLE_HOME=str(self._store.home),
+            DURABLE_NOTEBOOK=str(self._request.notebook.resolve()),
+            PYTHONHASHSEED=environment.get("PYTHONHASHSEED", "0"),
+        )
+        environment.setdefault("DURABLE_IN_DOUBT", "stop")
+        if self._request.redo:
+            environment["DURABLE_REDO"] = "1"
+        if self._request.repeat_acts:
+            environment["DURABLE_REPEAT_ACTS"] = "1"
+        return environment
+
+
+def _manager() -> AsyncKernelManager:
+    """A kernel of this very interpreter: no kernelspec has to be installed for headless runs."""
+    manager = AsyncKernelManager()
+    manager._kernel_spec = KernelSpec(  # noqa: SLF001 - the manager offers no other way to give a spec that is not installed
+        argv=[sys.executable, "-m", "durable_kernel", "-f", "{connection_file}"],
+        display_name="Python 3 (durable)",
+        language="python",
+        interrupt_mode="signal",
+    )
+    return manager

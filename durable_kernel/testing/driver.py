@@ -1,0 +1,122 @@
+"""A driver without Jupyter: opens a run, replays it, executes a list of cells, prints into the journal.
+
+The same path as the kernel's (`Run.recorded`, `replay_cell`, `start_cell`, `finish`), with plain `exec` in place of IPython, so
+that a kill campaign can fork thousands of them. What a cell prints is handed to `show` after it was journaled, as a front end would
+see it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import io
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from durable_kernel.errors import Stop
+from durable_kernel.runtime import CellExecution, CellRequest, CellResult, Run
+
+__all__ = ["Driver", "Shown"]
+
+Shown = Callable[[int, str, str], None]
+"""Called with (position, kind, text) for everything a front end would see, after it is on disk."""
+
+
+def _show_nothing(_position: int, _kind: str, _text: str) -> None:
+    return
+
+
+class _Printing(io.TextIOBase):
+    """Standard output of a running cell: each write is journaled, then shown."""
+
+    def __init__(self, execution: CellExecution, name: str, show: Shown) -> None:
+        self._execution, self._name, self._show = execution, name, show
+
+    def write(self, text: str) -> int:
+        if text and self._execution.output("stream", {"name": self._name, "text": text}):
+            self._show(self._execution.position, self._name, text)
+        return len(text)
+
+
+class Driver:
+    """Runs cells of one run in this process, in one namespace."""
+
+    def __init__(self, run: Run, *, show: Shown = _show_nothing, probe: Callable[[str], None] | None = None) -> None:
+        self.run = run
+        self.namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+        self._show = show
+        self._probe = probe or (lambda _point: None)
+
+    def recover(self) -> int:
+        """Replay every recorded position and finish the open one. Returns how many were done."""
+        done = 0
+        for history in self.run.recorded():
+            if not self._execute(self.run.replay_cell(history)):
+                break
+            done += 1
+        return done
+
+    def execute(self, source: str) -> bool:
+        """Run one new cell. True when it was committed."""
+        return self._execute(self.run.start_cell(CellRequest(source)))
+
+    def run_all(self, sources: Sequence[str]) -> bool:
+        """Recover, then run the cells that the run does not hold yet. True when all are committed."""
+        self.recover()
+        while self.run.latch is None and self.run.next_position < len(sources):
+            if not self.execute(sources[self.run.next_position]):
+                return False
+        return self.run.latch is None
+
+    def _execute(self, execution: CellExecution) -> bool:
+        with execution:
+            execution.enter_task()
+            result = self._run_source(execution)
+            self._probe("commit")
+            committed = execution.finish(result)
+        self._probe("reply")
+        if committed:
+            self._show(execution.position, "reply", result.status)
+        return committed
+
+    def _run_source(self, execution: CellExecution) -> CellResult:
+        name = f"<cell {execution.position} of {self.run.run_id}>"
+        source = execution.request.source
+        before = sys.stdout, sys.stderr
+        sys.stdout = _Printing(execution, "stdout", self._show)
+        sys.stderr = _Printing(execution, "stderr", self._show)
+        try:
+            code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            value = eval(code, self.namespace)  # noqa: S307 - running a cell is what a kernel does
+            if inspect.iscoroutine(value):
+                _run_coroutine(value, execution)
+        except (Stop, Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a cell's end, whatever it is
+            return self._failed(execution, error)
+        finally:
+            sys.stdout, sys.stderr = before
+        return CellResult("ok", {"status": "ok"})
+
+    def _failed(self, execution: CellExecution, error: BaseException) -> CellResult:
+        reply: Mapping[str, Any] = {
+            "status": "error",
+            "ename": type(error).__name__,
+            "evalue": str(error),
+            "traceback": traceback.format_exception_only(error),
+        }
+        if not isinstance(error, Stop) and execution.output("error", reply):
+            self._show(execution.position, "error", f"{reply['ename']}: {reply['evalue']}")
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
+        return CellResult(status, reply)
+
+
+def _run_coroutine(value: Any, execution: CellExecution) -> None:
+    import asyncio  # noqa: PLC0415 - only cells that await need an event loop
+
+    async def main() -> None:
+        execution.enter_task()
+        await value
+
+    asyncio.run(main())
