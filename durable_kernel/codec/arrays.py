@@ -26,7 +26,7 @@ __all__ = ["ARRAYS"]
 
 _PLAIN_KINDS: Final = frozenset("?biufcSUMmV")
 _LONG_DOUBLES: Final = frozenset("gG")
-_PLAIN_DTYPE: Final = re.compile(r"[<>|=]?[?biufcMm]\d*(\[\w+\])?", re.ASCII)
+_PLAIN_DESCR: Final = re.compile(r"[<>|][biufcSUMmV]\d{1,9}(\[\w{1,20}\])?", re.ASCII)
 _NPY_START: Final = b"\x93NUMPY\x01\x00"
 _NPY_LENGTH: Final = struct.Struct("<H")
 _NPY_KEYS: Final = frozenset({"descr", "fortran_order", "shape"})
@@ -113,10 +113,33 @@ def _parse_header(np: Any, text: bytes) -> tuple[Any, tuple[int, ...], Any]:
     is_shape = type(shape) is tuple and all(type(axis) is int and axis >= 0 for axis in shape)
     if not is_shape or type(is_fortran) is not bool:
         raise ValueError("an npy header without a shape")
+    if not _is_descr(header["descr"]):
+        raise ValueError("an npy header with a dtype that is never written")
     dtype = np.lib.format.descr_to_dtype(header["descr"])
     if not _is_plain(np, dtype):
         raise ValueError("an npy header with a dtype that is never written")
     return dtype, shape, "F" if is_fortran else "C"
+
+
+def _is_descr(descr: object) -> bool:
+    """Tell whether numpy may be asked for this dtype: it takes aliases and warns about old ones."""
+    match descr:
+        case str():
+            return _PLAIN_DESCR.fullmatch(descr) is not None
+        case list():
+            return all(type(field) is tuple and _is_field(field) for field in descr)
+        case (inner, tuple()):
+            return _is_descr(inner)
+        case _:
+            return False
+
+
+def _is_field(field: tuple[Any, ...]) -> bool:
+    match field:
+        case (str(), inner) | (str(), inner, tuple()):
+            return _is_descr(inner)
+        case _:
+            return False
 
 
 # --- scalars --------------------------------------------------------------------------------------
@@ -160,7 +183,7 @@ def _unpack_scalar(payload: bytes) -> Any:
         return np.str_(content.decode("utf-8", "surrogatepass"))
     if form == "S":
         return np.bytes_(content)
-    if not _PLAIN_DTYPE.fullmatch(form):
+    if not _PLAIN_DESCR.fullmatch(form):
         raise ValueError("a scalar of a dtype that is never written")
     dtype = np.dtype(form)
     if len(content) != dtype.itemsize:
