@@ -74,4 +74,4 @@ build: $(installed)  ## wheel and source archive in dist/
 clean:  ## remove what make, the tools and the tests left behind
 	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
 	  .hypothesis .coverage .coverage.*
-	find durable_kernel tests benchmarks notebooks -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./.git -prune -o -name __pycache__ -prune -exec rm -rf {} +
