@@ -55,7 +55,7 @@ def examine(folder: Path, run_id: str) -> TrustFacts:
         cells=tuple(position.cell.source for position in positions),
         acts=tuple(each.label for position in positions for each in position.acts),
         in_doubt=tuple(each.label for each in doubtful),
-        anchor=Anchor(reading.lsn, reading.tag, reading.digest()) if reading.segment else None,
+        anchor=reading.measured() if reading.segment else None,
     )
 
 
