@@ -1,0 +1,56 @@
+"""The application: ipykernel's, with our session, streams and kernel in it.
+
+It keeps the name and the configuration of the stock one: `ipython_kernel_config.py` applies, and
+libraries that look for `IPKernelApp` in the configuration find it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from traitlets import DottedObjectName, Instance, List, Type, default
+
+from durable_kernel import runtime
+from durable_kernel.kernel.kernel import DurableKernel
+from durable_kernel.kernel.outputs import CapturingSession
+
+__all__ = ["DurableKernelApp", "launch"]
+
+
+class DurableKernelApp(IPKernelApp):
+    """Starts a `DurableKernel`."""
+
+    outstream_class = DottedObjectName(
+        "durable_kernel.kernel.streams.DrainableStream",
+        help="The importstring for the OutStream factory",
+        allow_none=True,
+    ).tag(config=True)
+    kernel_class: Any = Type(
+        DurableKernel, klass="ipykernel.kernelbase.Kernel", help="The kernel that is started."
+    ).tag(config=True)
+    session = Instance(CapturingSession)
+    classes = List([*IPKernelApp.classes, DurableKernel])
+
+    surroundings: runtime.Surroundings
+    """The hooks that this process was started with; the kernel asks for them."""
+
+    @default("session")
+    def _default_session(self) -> CapturingSession:
+        return CapturingSession(parent=self)
+
+    def start(self) -> Any:
+        """Run until the kernel is asked to stop, then let go of its run."""
+        try:
+            return super().start()
+        finally:
+            if self.kernel is not None:
+                self.kernel.close_run()
+
+
+def launch(argv: list[str], surroundings: runtime.Surroundings) -> None:
+    """Run the kernel that `argv` describes; returns when it stops."""
+    app = DurableKernelApp.instance()
+    app.surroundings = surroundings
+    app.initialize(argv)
+    app.start()

@@ -1,0 +1,221 @@
+"""Commands: what `%durable …` means, apart from who asks and where the answer is shown.
+
+Answered on the shell-channel thread while a cell runs, so nothing here may touch the user's
+namespace or wait for the main thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from durable_kernel.errors import DurableError, UsageError
+from durable_kernel.runtime import Run
+
+__all__ = ["Answer", "Asker", "answer", "durable_lines"]
+
+_LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
+_LOG_LINES = 20
+_USAGE = (
+    "%durable status | log [-n N] [--position P] | plan | "
+    "resolve [EFFECT] --retry | --answer FILE | --fail | fresh"
+)
+
+
+class Asker(Protocol):
+    """What a command needs of the kernel."""
+
+    @property
+    def run(self) -> Run | None: ...
+
+    @property
+    def is_restoring(self) -> bool: ...
+
+    def refusal_now(self) -> BaseException | None: ...
+
+    def refuse_from_now(self, error: BaseException) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the user sees: plain text, and the same as HTML."""
+
+    text: str
+    markup: str
+
+    def bundle(self) -> dict[str, str]:
+        return {"text/plain": self.text, "text/html": self.markup}
+
+
+def durable_lines(code: str) -> list[str] | None:
+    """Take the arguments of a cell that is nothing but `%durable` lines; None for other cells."""
+    lines = [line.strip() for line in code.splitlines()]
+    matches = [_LINE.match(line) for line in lines if line and not line.startswith("#")]
+    if not matches or not all(matches):
+        return None
+    return [(match["arguments"] or "").strip() for match in matches if match]
+
+
+def answer(asker: Asker, line: str) -> Answer:
+    """Carry out one command. Raises DurableError with a sentence for what cannot be done."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%durable {line}: {error}") from None
+    name = words[0] if words else "status"
+    command = _COMMANDS.get(name)
+    if command is None:
+        raise UsageError(f"%durable {name} is not a command. {_USAGE}")
+    return command(asker, words[1:])
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def _status(asker: Asker, words: list[str]) -> Answer:
+    _parser("status").parse_args(words)
+    refusal = asker.refusal_now()
+    run = asker.run
+    if run is None:
+        if refusal is None:
+            return _lines(["the run is being opened"])
+        return _table([("state", "stopped"), ("why", f"{type(refusal).__name__}: {refusal}")])
+    facts = run.status()
+    state = str(facts.get("state", run.state))
+    if asker.is_restoring and state == "live":
+        state = "restoring"
+    if refusal is not None and state in ("live", "replaying", "restoring"):
+        state = "stopped"
+    rows = [("run", run.run_id), ("state", state)]
+    if refusal is not None:
+        rows.append(("why", str(refusal)))
+    shown = {"run", "run_id", "state", "stopped_by"}
+    rows += [(key, _shown(value)) for key, value in facts.items() if key not in shown and value]
+    return _table(rows)
+
+
+def _log(asker: Asker, words: list[str]) -> Answer:
+    parser = _parser("log")
+    parser.add_argument("-n", type=int, default=_LOG_LINES)
+    parser.add_argument("--position", type=int)
+    given = parser.parse_args(words)
+    entries = _run_of(asker).log(limit=given.n, position=given.position)
+    if not entries:
+        return _lines(["no call is recorded yet"])
+    columns = list(dict.fromkeys(key for entry in entries for key in entry))
+    return _grid(columns, [[_shown(entry.get(key, "")) for key in columns] for entry in entries])
+
+
+def _plan(asker: Asker, words: list[str]) -> Answer:
+    _parser("plan").parse_args(words)
+    return _lines([str(_run_of(asker).plan)])
+
+
+def _resolve(asker: Asker, words: list[str]) -> Answer:
+    parser = _parser("resolve")
+    parser.add_argument("effect", nargs="?")
+    ways = parser.add_mutually_exclusive_group(required=True)
+    ways.add_argument("--retry", action="store_true")
+    ways.add_argument("--answer", type=Path, metavar="FILE")
+    ways.add_argument("--fail", action="store_true")
+    given = parser.parse_args(words)
+    if given.answer is None:
+        choice, content = ("retry" if given.retry else "fail"), None
+    else:
+        choice, content = "answer", _read(given.answer)
+    return _lines([_run_of(asker).resolve(given.effect, choice, content)])
+
+
+def _fresh(asker: Asker, words: list[str]) -> Answer:
+    _parser("fresh").parse_args(words)
+    run = _run_of(asker)
+    run.archive()
+    asker.refuse_from_now(
+        UsageError("this run was archived; restart the kernel to start a new one.")
+    )
+    archived = f"run {run.run_id} is archived, and nothing of it is deleted."
+    back = f"To get it back, start a kernel with DURABLE_RUN={run.run_id}."
+    return _lines([f"{archived} Restart the kernel to start a new run.", back])
+
+
+_COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
+    "fresh": _fresh,
+    "log": _log,
+    "plan": _plan,
+    "resolve": _resolve,
+    "status": _status,
+}
+
+
+# --- reading and showing --------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}. {_USAGE}")
+
+
+def _parser(name: str) -> _Parser:
+    return _Parser(prog=f"%durable {name}", add_help=False, allow_abbrev=False)
+
+
+def _run_of(asker: Asker) -> Run:
+    if asker.run is None:
+        refusal = asker.refusal_now()
+        if isinstance(refusal, DurableError):
+            raise refusal
+        raise UsageError(str(refusal) if refusal else "the run is not open yet.")
+    return asker.run
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _lines(lines: Iterable[str]) -> Answer:
+    lines = list(lines)
+    return Answer("\n".join(lines), "".join(f"<div>{html.escape(line)}</div>" for line in lines))
+
+
+def _table(rows: list[tuple[str, str]]) -> Answer:
+    width = max(len(key) for key, _ in rows)
+    text = "\n".join(f"{key.ljust(width)}  {value}" for key, value in rows)
+    body = "".join(
+        f'<tr><th style="text-align: left">{html.escape(key)}</th>'
+        f'<td style="text-align: left">{html.escape(value)}</td></tr>'
+        for key, value in rows
+    )
+    return Answer(text, f"<table>{body}</table>")
+
+
+def _grid(columns: list[str], rows: list[list[str]]) -> Answer:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [columns, *rows]
+    )
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return Answer(text, f"<table><tr>{head}</tr>{body}</table>")

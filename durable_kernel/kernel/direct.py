@@ -1,0 +1,123 @@
+"""Direct answers: what the shell-channel thread says by itself while the main thread is busy (H35).
+
+    kernel_info_request   while busy, so that a websocket opens at once however long a replay takes
+    %durable lines        always: they are about the run, not the namespace, and are no positions
+
+Everything else goes to the main thread, in order. An answer ends with status idle, as protocol and
+clients need it; while the main thread works, busy is said again behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ipykernel.jsonutil import json_clean
+
+from durable_kernel.errors import DurableError, Stop
+from durable_kernel.kernel.commands import answer, durable_lines
+from durable_kernel.kernel.performing import error_content, refusal
+
+if TYPE_CHECKING:
+    from durable_kernel.kernel.kernel import DurableKernel
+
+__all__ = ["DirectAnswers"]
+
+_TICK_S = 0.25
+
+
+class DirectAnswers:
+    """Lives on the shell-channel thread."""
+
+    def __init__(self, kernel: DurableKernel) -> None:
+        self._kernel = kernel
+        self._doubt = ""
+
+    def take(self, frames: Sequence[Any]) -> bool:
+        """Answer a message, if it is one to answer here. False: it goes to the main thread.
+
+        A message that does not verify goes there too, and is logged there.
+        """
+        kernel = self._kernel
+        if not kernel.is_busy and not any(b"%durable" in frame.bytes for frame in frames):
+            return False
+        idents, parts = kernel.session.feed_identities(list(frames), copy=False)
+        try:
+            message = kernel.session.deserialize(parts, content=False, copy=False)
+            kind = message["header"]["msg_type"]
+            if kind == "kernel_info_request":
+                self._answer_info(idents, message)
+                return True
+            if kind != "execute_request":
+                return False
+            message["content"] = kernel.session.unpack(message["content"])
+            lines = durable_lines(message["content"]["code"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        if lines is None:
+            if not kernel.restoration.is_done:
+                kernel.restoration.progress.wait(message)
+            return False
+        self._answer_lines(idents, message, lines)
+        return True
+
+    async def watch_doubt(self) -> None:
+        """While the main thread is parked in a call, say so: it cannot."""
+        kernel = self._kernel
+        while True:
+            await asyncio.sleep(_TICK_S)
+            run = kernel.run
+            if run is None or not kernel.is_busy:
+                continue
+            waiting = run.status()["in_doubt"] if run.state == "in doubt" else []
+            doubt = "\n".join(str(each["what"]) for each in waiting)
+            if doubt == self._doubt:
+                continue
+            self._doubt = doubt
+            kernel.restoration.progress.doubt(doubt)
+            if doubt:
+                kernel.publish("stream", {"name": "stderr", "text": f"{doubt}\n"})
+
+    def _answer_info(self, idents: Any, message: Any) -> None:
+        kernel = self._kernel
+        kernel.publish_state("busy", message)
+        content = {"status": "ok", **kernel.kernel_info}
+        kernel.session.send(
+            kernel.shell_stream, "kernel_info_reply", content, message, ident=idents
+        )
+        self._go_idle(message)
+
+    def _answer_lines(self, idents: Any, message: Any, lines: Sequence[str]) -> None:
+        kernel = self._kernel
+        asked = message["content"]
+        count = kernel.shell.execution_count - 1
+        reply: dict[str, Any] = {
+            "status": "ok",
+            "execution_count": count,
+            "user_expressions": {},
+            "payload": [],
+        }
+        kernel.publish_state("busy", message)
+        if not asked.get("silent"):
+            shown = {"code": asked["code"], "execution_count": count}
+            kernel.publish("execute_input", shown, message)
+        for line in lines:
+            try:
+                content = {"data": answer(kernel, line).bundle(), "metadata": {}, "transient": {}}
+                kernel.publish("display_data", content, message)
+            except (DurableError, Stop) as error:
+                reply = refusal(error, count)
+                kernel.publish("error", error_content(reply), message)
+                break
+        metadata = json_clean(kernel.finish_metadata(message, kernel.init_metadata(message), reply))
+        kernel.session.send(
+            kernel.shell_stream, "execute_reply", reply, message, ident=idents, metadata=metadata
+        )
+        self._go_idle(message)
+
+    def _go_idle(self, message: Any) -> None:
+        kernel = self._kernel
+        kernel.publish_state("idle", message)
+        if kernel.is_busy:
+            kernel.publish_state("busy", kernel.busy_parent())

@@ -1,0 +1,385 @@
+"""The kernel: ipykernel's, with a run around its cells.
+
+What is overridden, and why:
+
+    do_execute          a cell is a position: lane, outputs, commit (`performing`)
+    dispatch_shell      the first message of the main thread restores the run (`replaying`)
+    shell_channel_…     some requests are answered while the main thread is busy (`direct`)
+    raw_input, getpass  what a user types is an effect
+    do_shutdown         a cell that the stop interrupts stays open
+    pre_handler_hook    SIGINT is the run's: it never lands inside a journal write (H5)
+    kernel_info         no subshells: two cells at once have no order to replay
+
+Everything else is the stock kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.jsonutil import json_clean
+from traitlets import Enum, Type, Unicode
+
+from durable_kernel import runtime
+from durable_kernel.effects import prompts
+from durable_kernel.errors import DurableError, Stop
+from durable_kernel.kernel.compiler import StableCompiler
+from durable_kernel.kernel.direct import DirectAnswers
+from durable_kernel.kernel.magics import register_magic
+from durable_kernel.kernel.outputs import Capture, CapturingSession, capture_children
+from durable_kernel.kernel.performing import (
+    Asked,
+    Performer,
+    error_content,
+    flush_all,
+    refusal,
+)
+from durable_kernel.kernel.replaying import Restoration
+from durable_kernel.kernel.tracebacks import trim_in
+from durable_kernel.ports import CURRENT_LANE
+
+__all__ = ["DurableKernel"]
+
+_RESTORE = b"durable: restore"
+
+
+class DurableKernel(IPythonKernel):
+    """A Python kernel whose runs survive the death of its process."""
+
+    compiler_class = Type(StableCompiler)
+
+    home = Unicode(help="Store of runs. The variable DURABLE_HOME wins.").tag(config=True)
+    durability = Enum(
+        ["", "default", "strict", "fast"],
+        default_value="",
+        help="How soon journal frames are synced. The variable DURABLE_DURABILITY wins.",
+    ).tag(config=True)
+    in_doubt = Enum(
+        ["", "ask", "raise", "stop"],
+        default_value="",
+        help="What happens to an act in doubt. The variable DURABLE_IN_DOUBT wins.",
+    ).tag(config=True)
+    resume = Enum(
+        ["", "eager", "match"],
+        default_value="",
+        help="Replay at the start, or request by request. The variable DURABLE_RESUME wins.",
+    ).tag(config=True)
+
+    session: CapturingSession
+    shell: Any
+    parent: Any
+    io_loop: Any
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run: runtime.Run | None = None
+        self.refusal: BaseException | None = None
+        self.restoration = Restoration(self)
+        self.performer = Performer(self)
+        self.direct = DirectAnswers(self)
+        self._has_asked_to_restore = False
+        self._unjournaled_names: set[str] = set()
+        self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
+        trim_in(self.shell)
+        register_magic(self)
+        capture_children(self.iopub_thread, self.session)
+
+    # --- what the parts of this room need ---------------------------------------------------------
+
+    @property
+    def capture(self) -> Capture:
+        return self.session.capture
+
+    @property
+    def run_id(self) -> str:
+        assert self.run is not None, "cells are performed within a run only"
+        return self.run.run_id
+
+    @property
+    def surroundings(self) -> runtime.Surroundings:
+        """The hooks that were installed before IPython was imported."""
+        surroundings: runtime.Surroundings = self.parent.surroundings
+        return surroundings
+
+    @property
+    def connection_file(self) -> str:
+        """Path of the connection file; its name may hold the server's kernel id."""
+        return str(self.parent.abs_connection_file)
+
+    @property
+    def is_restoring(self) -> bool:
+        return not self.restoration.is_done
+
+    @property
+    def is_busy(self) -> bool:
+        """True while the main thread restores the run or runs a cell."""
+        return self.is_restoring or self.performer.execution is not None
+
+    def busy_parent(self) -> Mapping[str, Any]:
+        """Whose work the main thread does: a request's, or nobody's."""
+        return {} if self.is_restoring else self.get_parent("shell")
+
+    def settings(self) -> runtime.Settings:
+        """Read the settings: environment first, then traitlets. Raises UsageError."""
+        given = {
+            "DURABLE_HOME": self.home,
+            "DURABLE_DURABILITY": self.durability,
+            "DURABLE_IN_DOUBT": self.in_doubt,
+            "DURABLE_RESUME": self.resume,
+        }
+        configured = {name: value for name, value in given.items() if value}
+        return runtime.Settings.from_environ({**configured, **os.environ})
+
+    def attach(self, run: runtime.Run) -> None:
+        """Journal into this run from now on."""
+        self.run = run
+        self.capture.attach(run)
+
+    def refusal_now(self) -> BaseException | None:
+        """Why no user code may run: the run did not open, its replay stopped, or it is latched."""
+        if self.refusal is not None:
+            return self.refusal
+        return self.run.latch if self.run is not None else None
+
+    def refuse_from_now(self, error: BaseException) -> None:
+        """Execute no more cells in this process."""
+        self.refusal = error
+
+    def restore_count(self, count: int | None) -> None:
+        """Let the next cell have the number that the journal gave it."""
+        if count is not None:
+            self.shell.execution_count = count
+
+    def publish(
+        self, kind: str, content: Mapping[str, Any], parent: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell the user something beside the journal; by default under the current request."""
+        parent = self.get_parent("shell") if parent is None else parent
+        self.session.send_past_journal(self.iopub_socket, kind, content, parent)
+
+    def publish_state(self, state: str, parent: Mapping[str, Any]) -> None:
+        """Publish busy or idle; an empty parent means the kernel itself."""
+        self.session.send_past_journal(
+            self.iopub_socket, "status", {"execution_state": state}, parent
+        )
+
+    def send_reply(self, idents: Any, parent: Any, reply: dict[str, Any]) -> None:
+        """Send the reply to a request of an earlier process. Its sender may be gone."""
+        manager = self.shell_channel_thread.manager
+        metadata = self.finish_metadata(parent, self.init_metadata(parent), reply)
+        self.session.send(
+            manager.get_subshell_to_shell_channel_socket(None),
+            "execute_reply",
+            reply,
+            parent,
+            ident=idents,
+            metadata=json_clean(metadata),
+        )
+
+    def tell_notices(self) -> None:
+        """Show the sentences that the user has to know, once, under the current request."""
+        told = self.run.take_notices() if self.run is not None else []
+        if told:
+            text = "".join(f"durable: {sentence}\n" for sentence in told)
+            self.publish("stream", {"name": "stderr", "text": text})
+
+    def drain(self) -> None:
+        """Hand everything that was printed so far to the session."""
+        flush_all(self._stdout, self._stderr)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let SIGINT interrupt what runs inside, as it does during a request."""
+        self.pre_handler_hook()
+        try:
+            yield
+        finally:
+            self.post_handler_hook()
+
+    # --- start, messages, stop --------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start answering, and restore the run as the first thing of the main thread."""
+        super().start()
+        loop = self.shell_channel_thread.io_loop
+        loop.add_callback(self._ask_to_restore)
+        loop.add_callback(self.direct.watch_doubt)
+
+    def _ask_to_restore(self) -> None:
+        """Put the first message into the main thread's queue. Runs on the shell-channel thread."""
+        if not self._has_asked_to_restore:
+            self._has_asked_to_restore = True
+            manager = self.shell_channel_thread.manager
+            manager.get_shell_channel_to_subshell_socket(None).send(_RESTORE, copy=False)
+
+    async def shell_channel_thread_main(self, msg: Any) -> None:
+        """Answer here what must not wait; forward the rest, behind the order to restore."""
+        self._ask_to_restore()
+        if not self.direct.take(msg):
+            await super().shell_channel_thread_main(msg)
+
+    async def dispatch_shell(
+        self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False
+    ) -> None:
+        """Restore the run, or handle a request. Holds the lock that keeps requests in order."""
+        if len(msg) == 1 and bytes(msg[0].buffer) == _RESTORE:
+            await self.restoration.run()
+            return
+        if concurrent:
+            await self.restoration.finished.wait()
+        await super().dispatch_shell(msg, subshell_id, concurrent=concurrent)
+
+    def pre_handler_hook(self) -> None:
+        """Let SIGINT raise KeyboardInterrupt, but never inside a journal write."""
+        self.saved_sigint_handler = signal.signal(signal.SIGINT, self._on_sigint)
+
+    def post_handler_hook(self) -> None:
+        """Between requests nothing is to interrupt."""
+        signal.signal(signal.SIGINT, self.saved_sigint_handler)
+
+    def _on_sigint(self, number: int, frame: FrameType | None) -> None:
+        self.performer.signals += 1
+        if self.run is None:
+            signal.default_int_handler(number, frame)
+        else:
+            self.run.interrupts.handler(number, frame)
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: Any) -> Iterator[None]:
+        """Cancel an async cell as the stock kernel does, but at once: its loop may sleep long."""
+        with super()._cancel_on_sigint(future):
+            cancel = signal.getsignal(signal.SIGINT)
+
+            def count_and_cancel(number: int, frame: FrameType | None) -> None:
+                self.performer.signals += 1
+                if callable(cancel):
+                    cancel(number, frame)
+                self.io_loop.asyncio_loop.call_soon_threadsafe(int)  # wakes the loop, does nothing
+
+            signal.signal(signal.SIGINT, count_and_cancel)
+            yield
+
+    def do_shutdown(self, restart: bool) -> Any:
+        """Note the stop before the cell ends: what it interrupts stays open. Control thread."""
+        if self.run is not None:
+            self.run.shutdown(restart=restart)
+        return super().do_shutdown(restart)
+
+    def close_run(self) -> None:
+        """Write what waits and let go of the run. The process is about to end."""
+        if self.run is not None:
+            self.run.close()
+
+    # --- cells ------------------------------------------------------------------------------------
+
+    async def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: Mapping[str, Any] | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: Mapping[str, Any] | None = None,
+        cell_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Run a request as a position of the run. Returns the reply after the commit (rule 4)."""
+        asked = Asked(
+            code, silent, store_history, user_expressions or {}, allow_stdin, cell_meta, cell_id
+        )
+        refused = self.refusal_now()
+        if refused is not None:
+            return self._refuse(refused, asked)
+        if silent or not store_history or not code.strip():
+            return await self._execute_beside(asked)
+        assert self.run is not None, "without a run there is a refusal"
+        try:
+            execution = self._next_execution(self.run, asked)
+        except (DurableError, Stop) as error:
+            return self._refuse(error, asked)
+        performance = await self.performer.perform(execution, asked, is_shown=True)
+        self.tell_notices()
+        return performance.reply
+
+    def _next_execution(self, run: runtime.Run, asked: Asked) -> runtime.CellExecution:
+        """Decide what a request is: the next recorded position, a branch, or a new one."""
+        if run.settings.resume is runtime.Resume.MATCH:
+            recorded = run.next_recorded()
+            if recorded is not None and recorded.source == asked.code:
+                return run.replay_cell(recorded)
+            if recorded is not None:
+                run.branch(recorded.position, "the cell was edited")
+        return run.start_cell(self.performer.request(asked))
+
+    async def execute_stock(self, asked: Asked) -> dict[str, Any]:
+        """Run a request as the stock kernel does."""
+        reply: dict[str, Any] = await super().do_execute(
+            asked.code,
+            asked.silent,
+            asked.store_history,
+            dict(asked.user_expressions),
+            asked.allow_stdin,
+            cell_meta=asked.cell_meta,
+            cell_id=asked.cell_id,
+        )
+        return reply
+
+    async def _execute_beside(self, asked: Asked) -> dict[str, Any]:
+        """Run a request that is no position, and say so if later cells may depend on it (H38)."""
+        before = dict(self.shell.user_ns)
+        reply = await self.execute_stock(asked)
+        missing = object()
+        rebound = {
+            name
+            for name, value in self.shell.user_ns.items()
+            if not name.startswith("_") and before.get(name, missing) is not value
+        } - {"In", "Out"}
+        new = sorted(rebound - self._unjournaled_names)
+        if new and self.run is not None:
+            self._unjournaled_names |= rebound
+            self.run.tell(
+                f"a tool set {', '.join(new)} outside of any cell; that is not journaled, so cells "
+                "that use it cannot be restored."
+            )
+        return reply
+
+    def _refuse(self, error: BaseException, asked: Asked) -> dict[str, Any]:
+        reply = refusal(error, self.shell.execution_count - 1)
+        if not asked.silent:
+            self.publish("error", error_content(reply))
+        return reply
+
+    # --- what a user types ------------------------------------------------------------------------
+
+    def raw_input(self, prompt: object = "") -> str:
+        """Ask the user, or take the recorded answer."""
+        read = partial(super().raw_input, prompt)
+        lane = CURRENT_LANE.get()
+        return read() if lane is None else prompts.ask(lane, str(prompt), read, secret=False)
+
+    def getpass(self, prompt: str = "", stream: Any = None, **options: Any) -> str:
+        """Ask for a secret, or take the recorded answer; the journal keeps it encrypted."""
+        read = partial(super().getpass, prompt, stream, **options)
+        lane = CURRENT_LANE.get()
+        return read() if lane is None else prompts.ask(lane, str(prompt), read, secret=True)
+
+    # --- what is not offered ----------------------------------------------------------------------
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        """Say what the stock kernel says, less subshells."""
+        info: dict[str, Any] = super().kernel_info
+        offered = [each for each in info["supported_features"] if each != "kernel subshells"]
+        return {**info, "supported_features": offered}
+
+    async def create_subshell_request(self, socket: Any, ident: Any, parent: Any) -> None:
+        """Refuse: cells of two subshells run at once, and their effects have no order to replay."""
+        reply = {"status": "error", "evalue": "a durable kernel runs one cell at a time"}
+        self.session.send(socket, "create_subshell_reply", reply, parent, ident)

@@ -1,0 +1,38 @@
+"""Launch: the order in which a kernel process comes up. Hooks first, then IPython and ipykernel.
+
+What IPython and its dependencies capture at import ("from time import time") must be the hooked
+function already, so nothing of Jupyter may be imported above `runtime.prepare()`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from durable_kernel import runtime
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Start the kernel that a connection file describes, or install the kernelspec."""
+    _leave_working_folder()
+    if argv and argv[0] == "install":
+        from durable_kernel.kernel.install import main as install  # noqa: PLC0415 - no hooks here
+
+        return install(argv[1:])
+    surroundings = runtime.prepare()
+    from durable_kernel.kernel.app import launch  # noqa: PLC0415 - after the hooks
+
+    launch(list(argv), surroundings)
+    return 0
+
+
+def _leave_working_folder() -> None:
+    """Import our own modules from the installation, not from the notebook's folder.
+
+    IPython puts the folder back for user code. A notebook's `socket.py` must not become ours.
+    """
+    if sys.path and (sys.path[0] == "" or Path(sys.path[0]) == Path.cwd()):
+        del sys.path[0]

@@ -1,0 +1,151 @@
+"""Outputs: whatever a cell shows passes through here, is journaled, and only then leaves (rule 3).
+
+`Session.send` is the one place that sees every message: of the main thread, of the user's threads,
+of the IOPub thread. A message belongs to the cell that its parent header names; if no cell has that
+parent, to the running one. Text after the commit is *late*, and the journal says so.
+
+Messages of forked children bypass the session of their parent: they arrive through a pipe, and are
+taken from there. In the child itself nothing is journaled; the journal has one writer.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ipykernel.iostream import BackgroundSocket, IOPubThread
+from jupyter_client.session import Session
+
+from durable_kernel.runtime import CellExecution, CellResult, Run
+
+__all__ = ["OUTPUT_KINDS", "Capture", "CapturingSession", "capture_children"]
+
+OUTPUT_KINDS = frozenset(
+    {
+        "clear_output",
+        "display_data",
+        "error",
+        "execute_result",
+        "stream",
+        "update_display_data",
+    }
+)
+
+
+class Capture:
+    """Decides, for each output, whose it is and whether it may be shown. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._run: Run | None = None
+        self._execution: CellExecution | None = None
+        self._parent_id = ""
+        self._is_shown = True
+        self._positions: dict[str, int] = {}
+        self.is_restoring = False
+
+    def attach(self, run: Run) -> None:
+        """Journal into this run from now on."""
+        self._run = run
+
+    def begin(self, execution: CellExecution, parent_id: str, *, is_shown: bool) -> None:
+        """From now on outputs belong to this cell. Not shown: they are only compared."""
+        with self._lock:
+            self._execution, self._parent_id, self._is_shown = execution, parent_id, is_shown
+
+    def finish(self, execution: CellExecution, result: CellResult) -> bool:
+        """Commit the cell. No output passes meanwhile: it is on disk before, or late."""
+        with self._lock:
+            is_final = execution.finish(result)
+            self.leave()
+            return is_final
+
+    def leave(self) -> None:
+        """No cell is running any more. Without a commit before it, the position stays open."""
+        with self._lock:
+            if self._execution is not None and self._parent_id:
+                self._positions[self._parent_id] = self._execution.position
+            self._execution = None
+
+    def admits(self, kind: str, content: Any, metadata: Any, parent: Mapping[str, Any]) -> bool:
+        """Journal an output. Returns whether it may be published now."""
+        if os.getpid() != self._pid:
+            return True
+        parent_id = str(parent.get("msg_id") or "")
+        with self._lock:
+            if self._execution is not None and self._is_running_cells(parent_id):
+                return self._execution.output(kind, content, metadata) and self._is_shown
+            position = self._positions.get(parent_id)
+            if position is None or self._run is None:
+                return True
+            if self.is_restoring:
+                return False
+            return self._run.late_output(position, kind, content, metadata)
+
+    def _is_running_cells(self, parent_id: str) -> bool:
+        return parent_id == self._parent_id or parent_id not in self._positions
+
+
+class CapturingSession(Session):
+    """A session that asks `capture` before an output leaves. All else goes straight through."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.capture = Capture()
+
+    def send(
+        self,
+        stream: Any,
+        msg_or_type: Any,
+        content: Any = None,
+        parent: Any = None,
+        ident: Any = None,
+        buffers: Any = None,
+        track: bool = False,
+        header: Any = None,
+        metadata: Any = None,
+    ) -> Any:
+        """Send a message as jupyter_client does; an output is journaled before."""
+        target: Any = stream  # ipykernel's sockets are none of zmq's
+        if not isinstance(stream, BackgroundSocket | IOPubThread):
+            return super().send(
+                stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
+            )
+        if isinstance(msg_or_type, dict):
+            message = msg_or_type
+        else:
+            message = self.msg(msg_or_type, content, parent, header, metadata)
+        if not self._admits(message):
+            return message
+        return super().send(target, message, ident=ident, buffers=buffers, track=track)
+
+    def send_past_journal(self, stream: Any, kind: str, content: Any, parent: Any) -> None:
+        """Tell the user something that is no output of a cell: progress, notices, answers."""
+        super().send(stream, kind, content, parent=parent, ident=kind.encode())
+
+    def _admits(self, message: Mapping[str, Any]) -> bool:
+        kind = message["header"]["msg_type"]
+        if kind not in OUTPUT_KINDS:
+            return True
+        parent = message.get("parent_header") or {}
+        return self.capture.admits(kind, message["content"], message["metadata"], parent)
+
+
+def capture_children(thread: IOPubThread, session: CapturingSession) -> None:
+    """Journal what forked children print: their messages reach `thread` through a pipe."""
+    pipe = getattr(thread, "_pipe_in", None)
+    if pipe is None:
+        return
+
+    def receive(frames: list[bytes]) -> None:
+        if len(frames) > 1 and frames[0] == thread._pipe_uuid:
+            _, parts = session.feed_identities(frames[1:])
+            message = session.deserialize(parts)
+            if not session._admits(message):
+                return
+        thread._handle_pipe_msg(frames)
+
+    pipe.on_recv(receive)

@@ -1,0 +1,215 @@
+"""Restoring: from a started process to a live one. Opens the run, replays, finishes the cut cell.
+
+Runs as the first message of the main thread: requests that come meanwhile queue behind it, in
+order, and the shell-channel thread answers what must not wait (`direct`). The status is busy all
+along, so that servers neither nudge nor cull.
+
+Whatever keeps the run from opening, or stops its replay, is kept as the kernel's refusal: cells get
+that sentence instead of being run without their journal (rule 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ipykernel.jsonutil import json_clean
+
+from durable_kernel import runtime
+from durable_kernel.errors import (
+    DurableError,
+    RunLockedError,
+    RunSuspendedError,
+    Stop,
+)
+from durable_kernel.history import PositionHistory
+from durable_kernel.kernel.histories import kept_out_of_database
+from durable_kernel.kernel.identity import Identity
+from durable_kernel.kernel.performing import Asked, Performance
+from durable_kernel.kernel.progress import Progress
+
+if TYPE_CHECKING:
+    from durable_kernel.kernel.kernel import DurableKernel
+
+__all__ = ["Restoration"]
+
+_LOCK_RETRIES = 50
+_LOCK_RETRY_S = 0.1
+"""A change of kernels starts the new process before the old one is gone (0.6 s were measured)."""
+
+
+class Restoration:
+    """What happens between start and the first cell. `is_done` once requests may pass."""
+
+    def __init__(self, kernel: DurableKernel) -> None:
+        self._kernel = kernel
+        self.progress = Progress(kernel)
+        self.finished = asyncio.Event()
+
+    @property
+    def is_done(self) -> bool:
+        return self.finished.is_set()
+
+    async def run(self) -> None:
+        """Open the run and, in eager mode, replay it. Never raises what a user can act on."""
+        kernel = self._kernel
+        kernel.publish_state("busy", {})
+        try:
+            run = await self._open()
+            if run is not None:
+                kernel.attach(run)
+                if run.settings.resume is runtime.Resume.EAGER:
+                    await self._replay(run)
+        finally:
+            if kernel.run is None and kernel.refusal is None:
+                kernel.refusal = RunSuspendedError(
+                    "the run could not be opened, so no cell is executed; the log says why."
+                )
+            kernel.capture.is_restoring = False
+            self.finished.set()
+            self.progress.end()
+            kernel.publish_state("idle", {})
+
+    # --- opening ----------------------------------------------------------------------------------
+
+    async def _open(self) -> runtime.Run | None:
+        kernel = self._kernel
+        try:
+            settings = kernel.settings()
+            identity = Identity.of(Path(kernel.connection_file), os.environ, Path.cwd())
+            return await self._open_as(settings, identity)
+        except (DurableError, Stop) as error:
+            kernel.refusal = error
+            return None
+
+    async def _open_as(self, settings: runtime.Settings, identity: Identity) -> runtime.Run:
+        """Open the run, waiting for a predecessor to let go of it.
+
+        A second kernel on the same notebook gets a run of its own, and says so. A run that was
+        named by the user is never exchanged for another one.
+        """
+        for _ in range(_LOCK_RETRIES):
+            try:
+                return self._open_once(settings, identity)
+            except RunLockedError:
+                await asyncio.sleep(_LOCK_RETRY_S)
+        if settings.run is not None or identity.notebook is None:
+            return self._open_once(settings, identity)
+        run = self._open_once(settings, replace(identity, notebook=None))
+        run.tell(
+            f"Another kernel is running {identity.notebook.name}; this one has a run of its own "
+            f"({run.run_id}), which starts empty."
+        )
+        return run
+
+    def _open_once(self, settings: runtime.Settings, identity: Identity) -> runtime.Run:
+        try:
+            return runtime.open_run(
+                settings,
+                surroundings=self._kernel.surroundings,
+                notebook=identity.notebook,
+                kernel_id=identity.kernel_id,
+                reason=os.environ.get("DURABLE_REASON", "start"),
+            )
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # between cells nothing is to interrupt
+
+    # --- replaying --------------------------------------------------------------------------------
+
+    async def _replay(self, run: runtime.Run) -> None:
+        kernel = self._kernel
+        kernel.capture.is_restoring = True
+        self.progress.begin(run)
+        try:
+            for history in run.recorded():
+                kernel.restore_count(history.cell.request.get("execution_count"))
+                if history.committed is None:
+                    await self._resume(run, history)
+                else:
+                    with kept_out_of_database(kernel.shell):
+                        performance = await self._repeat(run, history)
+                    self._check(performance, history)
+                if kernel.refusal_now() is not None:
+                    return
+                self.progress.advance()
+                await asyncio.sleep(0)  # tasks that earlier cells left behind go on between cells
+        except (DurableError, Stop) as error:
+            kernel.refusal = error
+            return
+        _count_past_the_end(kernel, run)
+        run.tell(self.progress.summary(run)) if self.progress.count else None
+
+    async def _repeat(self, run: runtime.Run, history: PositionHistory) -> Performance:
+        """Execute a committed position again: nothing is shown, nothing is asked."""
+        kernel = self._kernel
+        execution = run.replay_cell(history)
+        parent = _parent_of(execution.request)
+        kernel.set_parent(execution.request.idents, parent, channel="shell")
+        with kernel.interruptible():
+            return await kernel.performer.perform(
+                execution, asked_again(execution.request), is_shown=False
+            )
+
+    async def _resume(self, run: runtime.Run, history: PositionHistory) -> None:
+        """Finish the cell in which the process died, under the request that started it.
+
+        Stock JupyterLab has forgotten that request; other clients get the rest, and their reply.
+        """
+        kernel = self._kernel
+        execution = run.replay_cell(history)
+        request = execution.request
+        parent = _parent_of(request)
+        kernel.set_parent(request.idents, parent, channel="shell")
+        kernel.publish_state("busy", parent)
+        kernel.publish("clear_output", {"wait": False})
+        with kept_out_of_database(kernel.shell), kernel.interruptible():
+            performance = await kernel.performer.perform(
+                execution, asked_again(request), is_shown=True
+            )
+        kernel.tell_notices()
+        if performance.is_final or kernel.refusal_now() is not None:
+            kernel.send_reply(request.idents, parent, json_clean(performance.reply))
+        kernel.publish_state("idle", parent)
+        kernel.publish_state("busy", {})
+
+    def _check(self, performance: Performance, history: PositionHistory) -> None:
+        if performance.was_stopped:
+            self._kernel.refusal = RunSuspendedError(
+                f"restoring was interrupted at cell {history.position}. The journal is as it was; "
+                "restart the kernel to restore again."
+            )
+
+
+def asked_again(request: runtime.CellRequest) -> Asked:
+    """Make the arguments of `do_execute` from a recorded request."""
+    return Asked(
+        code=request.source,
+        store_history=request.store_history,
+        user_expressions=dict(request.expressions),
+        cell_id=request.cell_id,
+    )
+
+
+def _parent_of(request: runtime.CellRequest) -> dict[str, Any]:
+    """Make the message that a recorded request came with, as far as anybody looks at it."""
+    header = dict(request.parent_header)
+    return {
+        "header": header,
+        "msg_id": header.get("msg_id"),
+        "msg_type": "execute_request",
+        "parent_header": {},
+        "metadata": {},
+        "content": {"code": request.source, "silent": False, "store_history": True},
+    }
+
+
+def _count_past_the_end(kernel: DurableKernel, run: runtime.Run) -> None:
+    """Keep the number of a last cell that asked to exit, and so was left out."""
+    positions = run.outline.positions
+    last = positions[-1].committed if positions else None
+    if last is not None and last.execution_count is not None:
+        kernel.restore_count(max(kernel.shell.execution_count, last.execution_count + 1))
