@@ -159,12 +159,14 @@ class BlobStore:
             raise self.failure(error, path, len(piece)) from error
 
     def finish(self, fd: int, temporary: Path, ref: BlobRef, stored_bytes: int) -> None:
-        """Give the file its name, unless a blob of that name and length is there."""
+        """Close the file and give it its name, unless a blob of that name and length is there."""
         path = self.path(ref)
         try:
-            if self.is_synced:
-                self._disk.sync(fd)
-            self._disk.close(fd)
+            try:
+                if self.is_synced:
+                    self._disk.sync(fd)
+            finally:
+                self._disk.close(fd)
             if _size_of(path) == stored_bytes:
                 self._disk.unlink(temporary)
             else:
@@ -176,6 +178,8 @@ class BlobStore:
                 self._disk.sync_folder(path.parent)
                 self._disk.sync_folder(self.folder)
         except OSError as error:
+            with suppress(OSError):
+                self._disk.unlink(temporary)
             raise self.failure(error, path, stored_bytes) from error
 
     def drop(self, fd: int, temporary: Path) -> None:
@@ -232,8 +236,8 @@ class BlobWriter:
         if self._packer is not None:
             self._store_piece(self._packer.flush())
         ref = BlobRef(self._hasher.hexdigest(), self._content_bytes, self._codec)
-        self._store.finish(self._fd, self._path, ref, self._stored_bytes)
         self._is_open = False
+        self._store.finish(self._fd, self._path, ref, self._stored_bytes)
         return ref
 
     def abort(self) -> None:

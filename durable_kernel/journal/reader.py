@@ -127,7 +127,7 @@ def measure_anchor(folder: Path, *, run_id: str | None = None) -> Anchor:
     reading = Reading(folder, run_id=run_id, is_measuring=True)
     for _ in reading.frames():
         pass
-    return Anchor(reading.lsn, reading.tag, reading.digest())
+    return reading.measured()
 
 
 @contextmanager
@@ -182,10 +182,11 @@ class Reading:
         )
         self._hasher = blake3()
         self._header_unhashed = b""
+        self._absorbed_tag = NO_TAG
 
-    def digest(self) -> bytes:
-        """Return the BLAKE3 of what was read of the foreign prefix."""
-        return self._hasher.digest()
+    def measured(self) -> Anchor:
+        """Return the anchor of what was read, when that was the purpose."""
+        return Anchor(self.lsn, self._absorbed_tag, self._hasher.digest())
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames; see `scan`."""
@@ -271,6 +272,7 @@ class Reading:
             self._header_unhashed = raw
             return
         self._hasher.update(raw)
+        self._absorbed_tag = header.tag
         if self._foreign_lsn_max == 0:
             self._check_anchor(segment_path(self.folder, 1), 0, header.tag)
 
@@ -335,6 +337,7 @@ class Reading:
         self._hasher.update(self._header_unhashed)
         self._header_unhashed = b""
         self._hasher.update(window[raw.start : raw.stop])
+        self._absorbed_tag = raw.tag
         if raw.lsn == self._foreign_lsn_max:
             self._check_anchor(path, offset, raw.tag)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
 from typing import NamedTuple
@@ -142,7 +143,7 @@ class Tail:
         """Close the segment without syncing it."""
         if (fd := self.tip.fd) != CLOSED:
             self.tip = self.tip._replace(fd=CLOSED)
-            self._disk.close(fd)
+            self._close(fd)
 
     def forget_in_child(self) -> None:
         """Close the copy of the descriptor that a fork inherited."""
@@ -194,8 +195,12 @@ class Tail:
         self.sync()
         self.tip = self._new_segment()
         self.complete_segments_bytes += old.end
-        self._disk.close(old.fd)
+        self._close(old.fd)
         return self.tip
+
+    def _close(self, fd: int) -> None:
+        with suppress(OSError):  # what was to be synced has been, or the journal is poisoned
+            self._disk.close(fd)
 
     def _new_segment(self) -> Tip:
         """Make the segment behind the tip. An empty one of its name is replaced."""

@@ -29,7 +29,7 @@ from durable_kernel.journal.files import NO_ROOM
 from durable_kernel.journal.format import run_id_bytes, tag_key
 from durable_kernel.journal.lock import RunLock
 from durable_kernel.journal.reader import Anchor, Frame, Reading
-from durable_kernel.journal.repair import cut_torn_tail
+from durable_kernel.journal.repair import copy_aside, cut
 from durable_kernel.journal.segments import (
     BLOBS_NAME,
     TEMPORARY_SUFFIX,
@@ -110,12 +110,19 @@ class Journal:
         """Begin a journal in a folder that may exist but holds no segment (else FileExistsError).
 
         When this returns, the lock is held and the empty journal survives the machine's death.
+        Raises RunLockedError, JournalFullError, JournalPoisonedError, ValueError for a run id that
+        does not fit, and OSError where the folder can't be made.
         """
         run_id_bytes(run_id)
         folder = Path(folder)
-        disk.make_folder(folder)
-        disk.sync_folder(folder.parent)
-        lock = RunLock.acquire(folder)
+        try:
+            disk.make_folder(folder)
+            disk.sync_folder(folder.parent)
+            lock = RunLock.acquire(folder)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise JournalFullError(folder, 0, error.strerror or str(error)) from error
+            raise
         try:
             if segment_numbers(folder):
                 raise FileExistsError(f"{folder}: a journal is there already")
@@ -358,15 +365,18 @@ class Journal:
         self._tail.resume(reading)
 
     def _repair(self, torn: TornTail) -> TornTail:
+        """Copy the torn tail aside, with the ballast's room if need be; then cut it."""
         try:
-            return cut_torn_tail(self._disk, torn)
-        except OSError as error:
-            if error.errno not in NO_ROOM or not self._ballast.give_up():
-                raise self._tail.failure(error, torn.file, torn.size_bytes) from error
-        try:
-            return cut_torn_tail(self._disk, torn)
+            try:
+                copied = copy_aside(self._disk, torn)
+            except OSError as error:
+                if error.errno not in NO_ROOM or not self._ballast.give_up():
+                    raise
+                copied = copy_aside(self._disk, torn)
+            cut(self._disk, torn)
         except OSError as error:
             raise self._tail.failure(error, torn.file, torn.size_bytes) from error
+        return copied
 
 
 def _leave_in_child(journal: weakref.ref[Journal], parent_pid: int) -> None:
