@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from durable_kernel.kernel.install import install_kernelspec
+from durable_kernel.errors import UsageError
+from durable_kernel.kernel.install import install as install_kernelspec
 
 __all__ = ["install"]
 
@@ -19,5 +21,7 @@ def install(
     prefix: Annotated[str | None, typer.Option(help="Under this folder.")] = None,
 ) -> None:
     """Install the kernelspec `durable` for this interpreter."""
-    where = install_kernelspec(user=user, prefix=prefix, sys_prefix=sys_prefix)
-    typer.echo(f"installed {where}")
+    if user + sys_prefix + (prefix is not None) > 1:
+        raise UsageError("--user, --sys-prefix and --prefix exclude each other.")
+    place = None if user else prefix or sys.prefix
+    typer.echo(f"installed {install_kernelspec(user=user, prefix=place)}")

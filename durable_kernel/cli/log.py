@@ -9,9 +9,8 @@ from rich.markup import escape
 
 from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, stdout, table
 from durable_kernel.headless.choosing import outline_of
-from durable_kernel.history import position_history
+from durable_kernel.history import RecordCodec, position_history
 from durable_kernel.history.views import call_view
-from durable_kernel.runtime import records_of
 
 __all__ = ["log"]
 
@@ -25,9 +24,9 @@ def log(
     """List a run's calls: what was asked, when, and how it ended. Nothing is executed."""
     store = open_store()
     place = store.get(run)
-    records = records_of(store, place.run_id, with_objects=False)
+    records = RecordCodec()
     rows = []
-    for each in outline_of(store, place).positions:
+    for each in outline_of(store, place, is_verified=False).positions:
         if cell is None or each.position == cell:
             history = position_history(place.folder, each, records)
             rows += [

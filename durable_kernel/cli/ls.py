@@ -28,7 +28,9 @@ def ls(as_json: JsonFlag = False) -> None:
     """List the runs, newest first: status, cells, calls, size."""
     store = open_store()
     summaries = [
-        known_summary(place, lambda each: outline_of(store, each), is_locked(place.folder))
+        known_summary(
+            place, lambda each: outline_of(store, each, is_verified=False), is_locked(place.folder)
+        )
         for place in store.all()
     ]
     if as_json:

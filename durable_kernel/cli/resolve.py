@@ -15,8 +15,8 @@ from durable_kernel.effects.http_wire import parse_answer
 from durable_kernel.errors import AnswerRejectedError, UsageError
 from durable_kernel.headless.choosing import outline_of
 from durable_kernel.history import Announced, Outline
-from durable_kernel.journal import Inbox, is_locked
-from durable_kernel.runtime import AskedResolution, effect_name, queue_resolution
+from durable_kernel.journal import is_locked
+from durable_kernel.runtime import AskedResolution, effect_name, inbox_of, queue_resolution
 
 __all__ = ["resolve"]
 
@@ -45,7 +45,7 @@ def resolve(
         _check(announced, given)
     choice = "retry" if retry else "fail" if fail else "answer"
     queue_resolution(
-        Inbox(place.folder),
+        inbox_of(place.folder),
         f"resolve-{name}-{uuid.uuid4().hex[:12]}",
         AskedResolution(name, choice, given),
     )

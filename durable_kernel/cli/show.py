@@ -20,7 +20,7 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
     """Show one run: its cells, what they did, what is in doubt."""
     store = open_store()
     place = store.get(run)
-    outline = outline_of(store, place)
+    outline = outline_of(store, place, is_verified=False)
     summed = summary(place, outline, is_locked(place.folder))
     queued = [
         {"effect": each.effect, "choice": each.choice} for each in queued_resolutions(place.folder)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from durable_kernel.errors import UsageError
-from durable_kernel.history import Outline
+from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.history.views import when
-from durable_kernel.journal import scan
 from durable_kernel.runtime import records_of
 from durable_kernel.store import RunPlace, Store
 
@@ -32,18 +31,18 @@ class Chosen:
         return self.outline is not None and self.outline.status == "finished"
 
 
-def outline_of(store: Store, place: RunPlace) -> Outline:
-    """Fold a run's journal, verified with the user's key. A run that has no journal yet gives an empty outline."""
+def outline_of(store: Store, place: RunPlace, *, is_verified: bool = True) -> Outline:
+    """Fold a run's journal. A run that has no journal yet gives an empty outline.
+
+    `is_verified`: raise UntrustedRunError for frames that the user's key did not sign. Without it
+    only the bytes are checked: good enough for showing, never for executing.
+    """
+    if not is_verified:
+        return Outline.of(store.frames(place, is_verified=False), RecordCodec())
     records = records_of(store, place.run_id, with_objects=False)
     if not any(place.folder.glob("seg-*.dkj")):
         return Outline(records)
-    frames = scan(
-        place.folder,
-        run_id=place.run_id,
-        key=store.run_key(place.run_id),
-        anchor=store.anchor(place.run_id),
-    )
-    return Outline.of(frames, records)
+    return Outline.of(store.frames(place), records)
 
 
 def choose_run(
@@ -65,7 +64,7 @@ def choose_run(
     """
     if name is not None:
         return _named(store, name, notebook, parameters, fresh=fresh)
-    found = _unfinished(store, notebook, parameters)
+    found = _unfinished(store, notebook, parameters, skip_damaged=fresh)
     if found is None:
         return _new(store, notebook, parameters, None)
     place, outline = found
@@ -87,9 +86,8 @@ def _named(
     if not store.exists(name):
         return _new(store, notebook, parameters, name)
     if fresh:
-        raise UsageError(
-            f"run {name} exists. A fresh start needs another name; nothing is ever overwritten."
-        )
+        store.archive(store.get(name))
+        return _new(store, notebook, parameters, name)
     place = store.get(name)
     outline = outline_of(store, place)
     if outline.status == "finished":
@@ -103,15 +101,22 @@ def _new(store: Store, notebook: Path, parameters: Mapping[str, Any], name: str 
 
 
 def _unfinished(
-    store: Store, notebook: Path, parameters: Mapping[str, Any]
+    store: Store, notebook: Path, parameters: Mapping[str, Any], *, skip_damaged: bool
 ) -> tuple[RunPlace, Outline] | None:
     wanted = str(notebook.resolve())
     for place in store.all():
         meta = place.meta
-        if meta is None or meta.archived_ns is not None or meta.notebook != wanted:
+        if meta.archived_ns is not None or meta.notebook != wanted:
             continue
         if dict(meta.parameters or {}) != dict(parameters):
             continue
+        if place.damage and skip_damaged:
+            continue
+        if place.damage:
+            raise UsageError(
+                f"the newest run of {notebook.name}, {place.run_id}, can't be read: {place.damage} "
+                "Restore it, or say --fresh to leave it alone and start a new run."
+            )
         outline = outline_of(store, place)
         return None if outline.status == "finished" else (place, outline)
     return None

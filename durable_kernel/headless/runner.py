@@ -21,6 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
+from traitlets import default
 
 from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
 from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
@@ -150,7 +151,7 @@ class _Runner:
     async def _attempt(self) -> Exit:
         client = NotebookClient(
             self._notebook,
-            km=_manager(),
+            kernel_manager_class=_OwnKernelManager,
             timeout=self._request.cell_timeout_s,
             resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
         )
@@ -241,13 +242,19 @@ class _Runner:
         return environment
 
 
-def _manager() -> AsyncKernelManager:
-    """A kernel of this very interpreter: no kernelspec has to be installed for headless runs."""
-    manager = AsyncKernelManager()
-    manager._kernel_spec = KernelSpec(  # noqa: SLF001 - the manager offers no other way to give a spec that is not installed
-        argv=[sys.executable, "-m", "durable_kernel", "-f", "{connection_file}"],
-        display_name="Python 3 (durable)",
-        language="python",
-        interrupt_mode="signal",
-    )
-    return manager
+class _OwnKernelManager(AsyncKernelManager):
+    """Starts a kernel of this very interpreter: no kernelspec has to be installed for headless runs."""
+
+    @default("transport_encryption")
+    def _encrypt_where_possible(self) -> str:
+        return "auto"
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(
+            argv=[sys.executable, "-m", "durable_kernel", "-f", "{connection_file}"],
+            display_name="Python 3 (durable)",
+            language="python",
+            interrupt_mode="signal",
+            metadata={"supported_encryption": ["curve"]},
+        )

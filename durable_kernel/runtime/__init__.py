@@ -1,7 +1,12 @@
 """runtime: joins the rooms. Open a run, recover it, run a cell, close. Knows nothing of Jupyter."""
 
 from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
-from durable_kernel.runtime.inbox import AskedResolution, queue_resolution, queued_resolutions
+from durable_kernel.runtime.inbox import (
+    AskedResolution,
+    inbox_of,
+    queue_resolution,
+    queued_resolutions,
+)
 from durable_kernel.runtime.opening import mark_finished, open_run, records_of
 from durable_kernel.runtime.parking import effect_name
 from durable_kernel.runtime.plan import Plan
@@ -20,6 +25,7 @@ __all__ = [
     "Settings",
     "Surroundings",
     "effect_name",
+    "inbox_of",
     "mark_finished",
     "open_run",
     "prepare",

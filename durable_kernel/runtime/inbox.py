@@ -7,9 +7,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from durable_kernel.journal import Inbox
+from durable_kernel.journal import INBOX_NAME, Inbox
 
-__all__ = ["AskedResolution", "parse_resolution", "queue_resolution", "queued_resolutions"]
+__all__ = [
+    "AskedResolution",
+    "inbox_of",
+    "parse_resolution",
+    "queue_resolution",
+    "queued_resolutions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +34,14 @@ def queue_resolution(inbox: Inbox, name: str, asked: AskedResolution) -> bool:
     return inbox.put(name, json.dumps(body).encode())
 
 
+def inbox_of(folder: Path) -> Inbox:
+    """The inbox of the run in `folder`."""
+    return Inbox(folder / INBOX_NAME)
+
+
 def queued_resolutions(folder: Path) -> list[AskedResolution]:
     """Decisions that wait in a run's inbox."""
-    found = (parse_resolution(payload) for _, payload in Inbox(folder).pending())
+    found = (parse_resolution(payload) for _, payload in inbox_of(folder).pending())
     return [asked for asked in found if asked is not None]
 
 

@@ -19,7 +19,8 @@ from durable_kernel import codec
 from durable_kernel.checkpoint.objects import load_object, store_object
 from durable_kernel.errors import Stop
 from durable_kernel.history import Finished, Opened, Outline, RecordCodec
-from durable_kernel.journal import Inbox, Journal, scan
+from durable_kernel.journal import Journal
+from durable_kernel.runtime.inbox import inbox_of
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Settings
@@ -70,6 +71,8 @@ def open_run(
             place.folder, run_id=place.run_id, key=key, level=settings.level, anchor=anchor
         )
     try:
+        if kernel_id is not None or notebook is not None:
+            place = store.bind(place, kernel_id=kernel_id, notebook=notebook)
         return _opened(
             store, place, journal, settings, surroundings, notebook, reason, leave, kernel_threads
         )
@@ -90,11 +93,7 @@ def _opened(
     kernel_threads: Iterable[threading.Thread] | None,
 ) -> Run:
     records = records_of(store, place.run_id, with_objects=True)
-    run_id = place.run_id
-    frames = scan(
-        place.folder, run_id=run_id, key=store.run_key(run_id), anchor=store.anchor(run_id)
-    )
-    outline = Outline.of(frames, records)
+    outline = Outline.of(store.frames(place), records)
     interrupts = Interrupts()
     run = Run(
         store=store,
@@ -111,7 +110,7 @@ def _opened(
     threads = list(kernel_threads) if kernel_threads is not None else threading.enumerate()
     surroundings.world.attach(
         run.port,
-        Inbox(place.folder),
+        inbox_of(place.folder),
         notebook=notebook.name if notebook else "",
         tell=run.tell,
         threads=threads,
@@ -136,8 +135,6 @@ def _place(
     else:
         found = store.lookup(kernel_id=kernel_id, notebook=notebook)
         place = found or store.create(notebook=notebook, kernel_id=kernel_id)
-    if kernel_id is not None or notebook is not None:
-        store.bind(place, kernel_id=kernel_id, notebook=notebook)
     is_new = not any(place.folder.glob("seg-*.dkj"))
     return place, is_new
 

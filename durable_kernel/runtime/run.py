@@ -32,7 +32,7 @@ from durable_kernel.history import (
     position_history,
 )
 from durable_kernel.history.views import call_view, outline_view
-from durable_kernel.journal import Journal, scan
+from durable_kernel.journal import Journal
 from durable_kernel.replay import Diverges
 from durable_kernel.runtime.cell import CellExecution, CellRequest
 from durable_kernel.runtime.flushing import FlushTimer
@@ -173,13 +173,7 @@ class Run:
 
     def read_outline(self) -> Outline:
         """Fold the journal as it is now. Safe from any thread; takes as long as a scan."""
-        frames = scan(
-            self.place.folder,
-            run_id=self.run_id,
-            key=self._store.run_key(self.run_id),
-            anchor=self._store.anchor(self.run_id),
-        )
-        return Outline.of(frames, self._records)
+        return Outline.of(self._store.frames(self.place), self._records)
 
     # --- replay ---------------------------------------------------------------------------------------
 
