@@ -119,6 +119,7 @@ def _opened(
     _continue_clocks(surroundings, outline)
     run.port.write(_opener(surroundings, genesis if not outline.genesis else b"", reason))
     surroundings.seed(genesis)
+    run.keep_generators()
     if journal.repaired is not None:
         run.tell(str(journal.repaired))
     return run

@@ -240,9 +240,13 @@ class Run:
 
     def end_cell(self, _execution: CellExecution) -> None:
         self.port.leave_position()
-        self._generators = self.generators.save()
+        self.keep_generators()
         self.world.is_cell_running = False
         self._running = None
+
+    def keep_generators(self) -> None:
+        """Remember the generators' state: the next position begins with it, whatever drew meanwhile."""
+        self._generators = self.generators.save()
 
     def committed(self, execution: CellExecution) -> None:
         """A position became final: keep its outline, so that positions go on counting from it."""
