@@ -8,8 +8,8 @@ inside a value comes back as two equal lists.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Final, Self
 
 import msgpack
@@ -155,24 +155,21 @@ class _Encoder:
     def _tree(self, value: list[Any] | dict[Any, Any], depth: int) -> bytes | None:
         """Pack a container in one C call if it holds only scalars, lists and dicts, else None.
 
-        msgpack takes more than it gives back (a bytearray comes back as bytes), so what it packed
-        is proved afterwards, at C speed too. That way round, because packing also ends every cycle.
+        msgpack takes more than it gives back (a bytearray comes back as bytes), so every level is
+        looked at, at C speed too. Packing comes before the deeper levels, because it ends a cycle.
         """
+        kinds = None if _starts_with_numbers(value) else _kinds_in(value)
+        if kinds is not None and not kinds <= _TREE:
+            return None
         try:
             packed: bytes = self._packer.pack(value)
         except (OverflowError, TypeError, ValueError):
             return None  # an int beyond 64 bits, a lone surrogate, a foreign type: one by one
-        if len(value) >= _LONG_COLUMN and type(value) is list and _adds_up(value):
-            return packed
-        level: list[Any] = [value]
-        for _ in range(depth, DEPTH_MAX):
-            level = gc.get_referents(*level)  # the items of lists and dicts; str keys are left out
-            kinds = set(map(type, level))
-            if kinds <= _NATIVE:
+        if kinds is None:
+            if _adds_up(value):
                 return packed
-            if not kinds <= _TREE:
-                return None
-        return None
+            kinds = _kinds_in(value)
+        return packed if kinds <= _NATIVE or _is_tree(value, kinds, depth) else None
 
     def _write_list(
         self, value: list[Any], parts: list[bytes], depth: int, container: object
@@ -281,18 +278,53 @@ def _check_depth(value: object, depth: int) -> None:
         raise _NotCarriedError(type_name(value), reason, is_too_deep=True)
 
 
-def _adds_up(items: list[Any]) -> bool:
+def _starts_with_numbers(value: list[Any] | dict[Any, Any]) -> bool:
+    return len(value) >= _LONG_COLUMN and type(value) is list and type(value[0]) in _NUMBERS
+
+
+def _adds_up(items: Iterable[Any]) -> bool:
     """Tell whether items that the strict packer took are all numbers: only numbers add up.
 
     Four times cheaper than to look at each type, and no method of a user's class can run here.
     """
-    if type(items[0]) not in _NUMBERS:
-        return False
     try:
         sum(items)
     except TypeError:
         return False
     return True
+
+
+def _kinds_in(value: list[Any] | dict[Any, Any]) -> set[type]:
+    kinds = set(map(type, value))
+    if type(value) is dict:
+        kinds.update(map(type, value.values()))
+    return kinds
+
+
+def _is_tree(value: list[Any] | dict[Any, Any], kinds: set[type], depth: int) -> bool:
+    """Tell whether all below a container of `kinds` is scalar, list or dict, in 100 levels."""
+    level = list(value.values()) if isinstance(value, dict) else value
+    for _ in range(depth + 1, DEPTH_MAX):
+        if kinds <= _NATIVE or not kinds <= _TREE:
+            return kinds <= _NATIVE
+        level = _items_of_all(level, kinds)
+        kinds = set(map(type, level))
+    return kinds <= _NATIVE
+
+
+def _items_of_all(level: list[Any], kinds: set[type]) -> list[Any]:
+    """Return what the lists and dicts of one level hold, keys too, in C loops."""
+    # Not gc.get_referents: from 3.13 on it does not see into the __dict__ of an instance.
+    is_mixed = len(kinds) > 1
+    items: list[Any] = []
+    if list in kinds:
+        lists = [each for each in level if type(each) is list] if is_mixed else level
+        items += chain.from_iterable(lists)
+    if dict in kinds:
+        dicts = [each for each in level if type(each) is dict] if is_mixed else level
+        items += chain.from_iterable(dicts)
+        items += chain.from_iterable(map(dict.values, dicts))
+    return items
 
 
 def _shown(key: object) -> str:

@@ -210,6 +210,19 @@ def test_a_bytearray_inside_a_long_column_of_numbers_stays_a_bytearray() -> None
             assert same(back, value)
 
 
+def test_the_dict_of_an_instance_is_looked_into() -> None:
+    """From 3.13 on the garbage collector's view of such a dict is empty."""
+
+    class Holder:
+        def __init__(self) -> None:
+            self.buffer = bytearray(b"x")
+            self.parts = [{"k": bytearray(b"y")}]
+
+    value = vars(Holder())
+
+    assert same(decode(encode(value)), value)
+
+
 def test_sets_have_one_order_whatever_the_order_of_insertion() -> None:
     names = [f"name {number}" for number in range(200)]
 
