@@ -22,7 +22,12 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from durable_kernel.errors import JournalCorruptError, JournalVersionError, UntrustedRunError
+from durable_kernel.errors import (
+    JournalCorruptError,
+    JournalVersionError,
+    RunNotFoundError,
+    UntrustedRunError,
+)
 from durable_kernel.journal.damage import (
     READ_BYTES,
     TornTail,
@@ -90,8 +95,9 @@ def scan(
     """Yield the frames of a run in order of lsn, stopping silently at a torn tail.
 
     Without `key` only integrity is checked. `start` = (segment, offset) of a frame begins there;
-    the chain of tags can't be checked then. Raises JournalCorruptError, UntrustedRunError,
-    JournalVersionError at the first frame concerned; those before it were yielded.
+    the chain of tags can't be checked then. Raises RunNotFoundError when there is no such folder;
+    JournalCorruptError, UntrustedRunError, JournalVersionError at the first frame concerned, after
+    those before it were yielded.
     """
     return Reading(folder, run_id=run_id, key=key, anchor=anchor, start=start).frames()
 
@@ -190,6 +196,8 @@ class Reading:
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames; see `scan`."""
+        if not self.folder.is_dir():
+            raise RunNotFoundError(self.run_id or self.folder.name, self.folder.parent)
         first, offset = self._start or (1, SEGMENT_HEADER_BYTES)
         if self._start is None:
             segment_numbers(self.folder)  # refuses a gap
