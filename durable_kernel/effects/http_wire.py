@@ -22,6 +22,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -84,7 +85,10 @@ _SECRET_PARAMETERS = frozenset(
     {"auth", "authorization", "code", "jwt", "key", "pwd", "session", "sid", "sig"}
 )
 _SECRET_WORDS = ("apikey", "credential", "passw", "secret", "signature", "token", "_key", "-key")
-_SECRET_PATHS = ("/bot", "hooks.", "/webhook")
+_MAYBE_SECRET_QUERY = re.compile(
+    "|".join(["%", r"\+", *_SECRET_WORDS, rf"(?:^|&)(?:{'|'.join(sorted(_SECRET_PARAMETERS))})="]),
+    re.IGNORECASE,
+)
 _ANSWER_SECRETS = frozenset(
     {
         b"authentication-info",
@@ -178,12 +182,12 @@ def redact_url(url: str) -> str:
         url = url.partition("#")[0]
     if "@" in url:
         url = _redact_user(url)
-    if any(mark in url for mark in _SECRET_PATHS):
+    if "/bot" in url or "hooks." in url or "/webhook" in url:
         url = _redact_path(url)
-    if "?" in url:
-        base, _, query = url.partition("?")
-        url = base + "?" + "&".join(map(_redact_parameter, query.split("&")))
-    return url
+    base, mark, query = url.partition("?")
+    if not mark or _MAYBE_SECRET_QUERY.search(query) is None:
+        return url
+    return base + "?" + "&".join(map(_redact_parameter, query.split("&")))
 
 
 def _redact_user(url: str) -> str:
@@ -211,7 +215,7 @@ def _redact_path(url: str) -> str:
 
 def _redact_parameter(parameter: str) -> str:
     name, equals, value = parameter.partition("=")
-    plain = (unquote_plus(name) if "%" in name or "+" in name else name).lower()
+    plain = unquote_plus(name).lower()
     if not value or not (
         plain in _SECRET_PARAMETERS or any(word in plain for word in _SECRET_WORDS)
     ):
@@ -251,11 +255,11 @@ def _is_secret_header(lowered: bytes, value: bytes) -> bool:
 
 def open_headers(head: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
     """Return the raw header pairs of a recorded head, secrets opened."""
-    pairs: Iterable[tuple[bytes, Any]] = head["headers"]
-    return [
-        (name, value.value if type(value) is Secret else value)  # type: ignore[misc]  # bytes
-        for name, value in pairs
-    ]
+    return [(name, _open(value)) for name, value in head["headers"]]
+
+
+def _open(value: Any) -> Any:
+    return value.value if isinstance(value, Secret) else value
 
 
 def elapsed_us_of(outcome: Outcome) -> int | None:

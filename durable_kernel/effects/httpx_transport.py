@@ -22,7 +22,6 @@ from typing import Any
 
 import wrapt
 
-from durable_kernel.effects.exceptions import recorded_error
 from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
 from durable_kernel.effects.http_wire import (
@@ -57,6 +56,7 @@ from durable_kernel.ports import (
     Outcome,
     Step,
     Witness,
+    recorded_error,
     suspended,
 )
 
@@ -112,7 +112,7 @@ class _Hook:
                     assert body.error is not None
                     raise body.error()
                 return library.rebuild(head, library.replaying(body))
-            exchange = Exchange(call, step)
+            exchange = library.begin_exchange(lane, call, step, request)
             if step.head is not None:
 
                 def reopen(prefix: RecordedPrefix) -> Any:
@@ -155,7 +155,7 @@ class _Hook:
                     await await_cancellation(step.outcome)
                     raise body.error()
                 return library.rebuild(head, library.async_replaying(body))
-            exchange = Exchange(call, step)
+            exchange = library.begin_exchange(lane, call, step, request)
             if step.head is not None:
 
                 async def reopen(prefix: RecordedPrefix) -> Any:
@@ -254,6 +254,16 @@ class _Library:
             request.stream = self.spooled(spool)
         return request.stream.spool.digest, request.stream.spool.size_bytes
 
+    def begin_exchange(self, lane: Lane, call: Call, step: Step, request: Any) -> Exchange:
+        """Start the clock of a live call."""
+        if "trace" in request.extensions:
+            lane.port.note(
+                lane,
+                f'the "trace" callback of {call.label} is called while the request is made, but '
+                "not again on replay: what it changed will be missing there",
+            )
+        return Exchange(call, step)
+
     # --- answers ---
 
     def head_of(self, response: Any) -> dict[str, Any]:
@@ -308,12 +318,12 @@ class _Library:
 
     def _error_of(self, lane: Lane, call: Call, outcome: Outcome, request: Any) -> BaseException:
         facts = outcome.error
-        if facts is not None and facts.extra.get("is_closed"):
+        if facts is not None and facts.type_path == "builtins:GeneratorExit":
             return DivergenceError(
                 f"lane {lane.path or 'main'}",
-                f"{call.label}, closed by its reader before the end",
-                "more of its body",
-                likely_cause="the code that reads the answer was edited",
+                f"{call.label}, closed or left by its reader at this point",
+                "more of its answer",
+                likely_cause="the reading code was edited, or another cell read on",
             )
         if facts is not None and facts.extra.get("is_read_interrupted"):
             error: BaseException = self._read_interrupted(*facts.args)

@@ -108,6 +108,8 @@ def _write_certificate(folder: Path) -> Path:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a small answer waits 40 ms for an acknowledgement
+    wbufsize = 65_536
     log_lock = threading.Lock()
     log_path = ""
     hits_by_path: dict[str, int] = {}  # noqa: RUF012 - shared by all handlers on purpose
@@ -263,6 +265,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "1000")
         self.end_headers()
         self.wfile.write(LINES[0])
+        self.close_connection = True
+
+    def serve_upgrade(self) -> None:
+        """Switch to another protocol that says one word."""
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "word")
+        self.end_headers()
+        self.wfile.write(b"word")
         self.close_connection = True
 
     def serve_changing(self) -> None:
