@@ -30,6 +30,8 @@ _UNPACK_BY_CODE: Final[Mapping[int, Callable[[bytes], Any]]] = {
     **{int(foreign.code): foreign.unpack for foreign in (*ARRAYS, *FRAMES)},
 }
 
+_CONTAINERS: Final = frozenset({Ext.TUPLE, Ext.SET, Ext.FROZENSET, Ext.SLICE, Ext.RECORD})
+
 _MALFORMED: Final = (
     ArithmeticError,  # a date out of range, a fraction over zero
     AttributeError,  # an int where bytes belong
@@ -115,6 +117,8 @@ class _Decoder:
                 return self._container(code, payload)
 
     def _container(self, code: int, payload: bytes) -> Any:
+        if code not in _CONTAINERS:
+            raise CodecError(f"extension {code:#04x} is unknown")
         if self._depth >= DEPTH_MAX:
             raise CodecError(f"it is nested more than {DEPTH_MAX} levels deep")
         self._depth += 1
@@ -132,10 +136,8 @@ class _Decoder:
             case Ext.SLICE:
                 start, stop, step = items
                 return slice(start, stop, step)
-            case Ext.RECORD:
-                return _record(*items)
             case _:
-                raise CodecError(f"extension {code:#04x} is unknown")
+                return _record(*items)
 
     def _unseal(self, box: bytes) -> Sealed:
         if self._sealer is None:

@@ -130,6 +130,15 @@ def test_keys_and_items_that_cannot_be_carried_are_named() -> None:
         assert place in str(caught.value)
 
 
+def test_a_key_is_shown_shortly() -> None:
+    for key, place in (("k" * 100, "…]"), (7**9000, "[int]"), ((1,), "[tuple]")):
+        with pytest.raises(OutcomeNotStorableError) as caught:
+            encode({key: Level.LOW})
+
+        assert place in str(caught.value)
+        assert len(str(caught.value)) < 400
+
+
 def test_no_method_of_a_users_class_is_called() -> None:
     """H28: code of the user's inside an effect would run unrecorded."""
     hostile = Hostile()
@@ -284,6 +293,11 @@ def test_bytes_that_were_never_written_are_refused(data: bytes) -> None:
 
     assert isinstance(caught.value, DurableError)
     assert isinstance(caught.value, ValueError)
+
+
+def test_an_extension_of_a_later_version_is_named() -> None:
+    with pytest.raises(CodecError, match="extension 0x7f is unknown"):
+        decode(ext(0x7F, b"\x90"))
 
 
 def test_extensions_nested_without_end_are_refused() -> None:
