@@ -1,4 +1,6 @@
-"""One cell's execution: the lane around it, its outputs, and its commit. Live and replayed cells take the same path.
+"""One cell's execution: the lane around it, its outputs, and its commit.
+
+Live and replayed cells take the same path.
 
 The commit frame is written after the last output and before the reply (rule 4). A cell that a
 latch, a doubt or a shutdown stopped is not committed: its position stays open, and the next opener
@@ -21,6 +23,7 @@ from durable_kernel.errors import JournalError, RunSuspendedError
 from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
 from durable_kernel.ports import entered
 from durable_kernel.replay import PositionReplay
+from durable_kernel.runtime.parking import effect_name
 
 if TYPE_CHECKING:
     from durable_kernel.runtime.run import Run
@@ -45,7 +48,7 @@ class CellRequest:
     expressions: Mapping[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """What the journal keeps of the request."""
+        """Return what the journal keeps of the request."""
         return {
             "cell_id": self.cell_id,
             "parent_header": dict(self.parent_header),
@@ -67,7 +70,10 @@ class CellResult:
 
 
 class CellExecution:
-    """A context manager around the code of one cell. Made by `Run.start_cell` and `Run.replay_cell`."""
+    """A context manager around the code of one cell.
+
+    Made by `Run.start_cell` and `Run.replay_cell`.
+    """
 
     def __init__(
         self, run: Run, position: int, request: CellRequest, history: PositionHistory | None
@@ -113,7 +119,7 @@ class CellExecution:
         self._run.end_cell(self)
 
     def enter_task(self) -> None:
-        """Name the running asyncio task as the cell's own: calls of other tasks are not this lane's."""
+        """Name the running asyncio task as the cell's own: other tasks are not this lane's."""
         try:
             self._lane.root_task = asyncio.current_task()
         except RuntimeError:
@@ -122,7 +128,10 @@ class CellExecution:
     def output(
         self, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
     ) -> bool:
-        """Journal an output before it is published (rule 3). False: it is not on disk, so don't show it."""
+        """Journal an output before it is published (rule 3).
+
+        False: it is not on disk, so don't show it.
+        """
         if self.is_replay:
             self._produced.append((kind, content))
             return True
@@ -162,14 +171,15 @@ class CellExecution:
         return True
 
     def _withdraw(self, interruption: tuple[str, int]) -> bool:
-        """Nobody caught RequestInterrupted: the call is in doubt again, and the run stops here (H4)."""
+        """Put the call in doubt again and stop: nobody caught RequestInterrupted (H4)."""
         lane, ordinal = interruption
         port = self._run.port
         port.write(Withdrawn(lane=lane, ordinal=ordinal), sync=True)
         port.set_latch(
             RunSuspendedError(
-                f"cell {self.position} ended with RequestInterrupted; its act is still in doubt. Settle it with "
-                f"%durable resolve {self.position}{lane}.{ordinal} (--retry, --answer FILE or --fail), then restart the kernel."
+                f"cell {self.position} ended with RequestInterrupted; its act is still in doubt. "
+                f"Settle it with %durable resolve {effect_name(self.position, lane, ordinal)} "
+                "(--retry, --answer FILE or --fail), then restart the kernel."
             )
         )
         return False
@@ -194,8 +204,8 @@ class CellExecution:
         ]
         if _comparable(recorded) != _comparable(self._produced):
             run.tell(
-                f"cell {self.position} printed something else than the journal recorded; its effects were the same. "
-                "The recorded output stands."
+                f"cell {self.position} printed something else than the journal recorded; its "
+                "effects were the same. The recorded output stands."
             )
         run.replayed(self)
         return True
@@ -227,7 +237,10 @@ class CellExecution:
 
 
 def _comparable(outputs: list[tuple[str, Any]]) -> dict[str, list[Any]]:
-    """Outputs as H20 compares them: text per stream joined, addresses masked, the rest in order by kind."""
+    """Reduce outputs to what H20 compares.
+
+    The text of each stream joined, the rest in order by kind; addresses masked everywhere.
+    """
     result: dict[str, list[Any]] = {}
     for kind, content in outputs:
         if kind == "stream":

@@ -1,4 +1,7 @@
-"""A timer that writes pending observations each 100 ms, so that a crash loses at most that much of an unseen computation."""
+"""Flushing: a timer writes pending observations each 100 ms.
+
+So a crash loses at most that much of a computation that nobody has seen.
+"""
 
 from __future__ import annotations
 

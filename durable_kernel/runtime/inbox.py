@@ -1,4 +1,7 @@
-"""Inbox messages: how other processes talk to a run. One JSON object per message; nothing in it is ever executed."""
+"""Inbox messages: how other processes talk to a run.
+
+One JSON object per message; nothing in it is ever executed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AskedResolution:
-    """A decision as a user gave it. `effect` names exactly one call ("8.0"), never "whichever it is"."""
+    """A decision as a user gave it.
+
+    `effect` names exactly one call ("8.0"), never "whichever it is".
+    """
 
     effect: str
     choice: str
@@ -35,12 +41,12 @@ def queue_resolution(inbox: Inbox, name: str, asked: AskedResolution) -> bool:
 
 
 def inbox_of(folder: Path) -> Inbox:
-    """The inbox of the run in `folder`."""
+    """Return the inbox of the run in `folder`."""
     return Inbox(folder / INBOX_NAME)
 
 
 def queued_resolutions(folder: Path) -> list[AskedResolution]:
-    """Decisions that wait in a run's inbox."""
+    """List the decisions that wait in a run's inbox."""
     found = (parse_resolution(payload) for _, payload in inbox_of(folder).pending())
     return [asked for asked in found if asked is not None]
 

@@ -24,7 +24,10 @@ class Interrupts:
         self.raised_count = 0
 
     def install(self) -> None:
-        """Make this the process's SIGINT handler. Only the main thread may do that; elsewhere it does nothing."""
+        """Make this the process's SIGINT handler.
+
+        Only the main thread may do that; elsewhere this does nothing.
+        """
         if threading.get_ident() == self._main:
             signal.signal(signal.SIGINT, self.handler)
 

@@ -19,7 +19,7 @@ from durable_kernel import codec
 from durable_kernel.checkpoint.objects import load_object, store_object
 from durable_kernel.errors import Stop
 from durable_kernel.history import Finished, Opened, Outline, RecordCodec
-from durable_kernel.journal import Journal
+from durable_kernel.journal import REAL_DISK, Disk, Journal
 from durable_kernel.runtime.inbox import inbox_of
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.run import Run
@@ -53,22 +53,31 @@ def open_run(
     reason: str = "start",
     leave: Callable[[int], None] = os._exit,
     kernel_threads: Iterable[threading.Thread] | None = None,
+    disk: Disk = REAL_DISK,
 ) -> Run:
     """Open the run that the settings or the identity name, or create it; take its lock; start a new epoch.
 
+    `disk` carries every change of store and journal; a kill campaign brings one of its own.
     Raises RunLockedError, UntrustedRunError, RunMovedError, JournalCorruptError,
     JournalVersionError or UsageError; then nothing was changed but a torn tail.
     """
-    store = Store(settings.home)
+    store = Store(settings.home, disk=disk)
     place, is_new = _place(store, settings, notebook, kernel_id)
     key = store.run_key(place.run_id)
     if is_new:
-        journal = Journal.create(place.folder, run_id=place.run_id, key=key, level=settings.level)
+        journal = Journal.create(
+            place.folder, run_id=place.run_id, key=key, level=settings.level, disk=disk
+        )
     else:
         store.check_place(place)
         anchor = store.anchor(place.run_id)
         journal = Journal.open(
-            place.folder, run_id=place.run_id, key=key, level=settings.level, anchor=anchor
+            place.folder,
+            run_id=place.run_id,
+            key=key,
+            level=settings.level,
+            disk=disk,
+            anchor=anchor,
         )
     try:
         if kernel_id is not None or notebook is not None:

@@ -1,4 +1,7 @@
-"""Parking: a call in doubt that waits, inside the call, for somebody to decide. Nothing unwinds meanwhile (H4)."""
+"""Parking: a call in doubt waits, inside the call, for somebody to decide.
+
+Nothing unwinds meanwhile (H4).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from datetime import UTC, datetime
 from durable_kernel.errors import AnswerRejectedError, UsageError
 from durable_kernel.history import CallHistory, Choice, Resolved
 from durable_kernel.ports import AnswerParser, Call, Ending, Lane, Outcome
+from durable_kernel.runtime.steps import StepKey
 
 __all__ = ["Parked", "decide", "effect_name"]
 
@@ -23,18 +27,18 @@ class Parked:
     ordinal: int
     position: int
     recorded: CallHistory
-    key: str
+    key: StepKey
     answer: AnswerParser | None
     _decided: threading.Event = field(default_factory=threading.Event)
     _decision: Resolved | None = None
 
     @property
     def name(self) -> str:
-        """How people name the effect: position.ordinal, with the lane if it is not the cell's own."""
+        """Name the effect as people do: position.ordinal, with the lane if it is not the cell's."""
         return effect_name(self.position, self.lane.path, self.ordinal)
 
     def was_decided_by(self, message: str) -> bool:
-        """Tell whether this inbox message already decided, before a crash kept it from being taken."""
+        """Tell whether this inbox message decided before: a crash kept it from being taken."""
         return self.recorded.resolved is not None and self.recorded.resolved.message == message
 
     def wait(self, timeout_s: float) -> Resolved | None:
@@ -56,10 +60,11 @@ class Parked:
             "%Y-%m-%d %H:%M:%S UTC"
         )
         return (
-            f"cell {self.position}, effect {self.name}: {announced.label} was announced at {when}, and the process died "
-            "before its answer was recorded. It may or may not have happened, and it is not repeated unasked. Look at the other "
-            f"side, then: `durable resolve RUN {self.name} --retry` sends it again, `--answer FILE` supplies what came "
-            "back, `--fail` makes the call fail."
+            f"cell {self.position}, effect {self.name}: {announced.label} was announced at {when}, "
+            "and the process died before its answer was recorded. It may or may not have happened, "
+            "and it is not repeated unasked. Look at the other side, then: "
+            f"`durable resolve {self.lane.port.run_id} {self.name} --retry` makes the call again, "
+            "`--answer FILE` supplies what came back, `--fail` makes the call fail."
         )
 
 
@@ -69,7 +74,7 @@ def effect_name(position: int, lane: str, ordinal: int) -> str:
 
 
 def _plain_answer(answer: bytes) -> Outcome:
-    """The answer of an effect without a shape of its own: one JSON value."""
+    """Read the answer of an effect without a shape of its own: one JSON value."""
     try:
         return Outcome.of_value(json.loads(answer))
     except ValueError as error:
@@ -81,7 +86,10 @@ def _plain_answer(answer: bytes) -> Outcome:
 def decide(
     parked: Parked, choice: str, answer: bytes | None, wall_ns: int, message: str = ""
 ) -> Resolved:
-    """Turn a user's words into a decision about this call. Raises UsageError or AnswerRejectedError."""
+    """Turn a user's words into a decision about this call.
+
+    Raises UsageError or AnswerRejectedError; the call stays in doubt.
+    """
     try:
         chosen = Choice(choice)
     except ValueError:

@@ -1,4 +1,7 @@
-"""The plan of a recovery: what re-executing the journal means, from the commits alone, before anything runs."""
+"""The plan of a recovery: what re-executing the journal means.
+
+Made from the commits alone, before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ class Plan:
 
     @classmethod
     def of(cls, outline: Outline) -> Plan:
-        """Estimate from the recorded costs. Waiting for the network is not repeated, so CPU time counts."""
+        """Estimate from the recorded costs.
+
+        Waiting for the network is not repeated, so CPU time counts.
+        """
         done = [each for each in outline.positions if each.committed is not None]
         unfinished = outline.open_position
         doubtful = (
@@ -53,9 +59,8 @@ class Plan:
         if self.has_open_cell:
             parts.append("1 interrupted cell to finish")
         if self.acts_in_doubt:
-            parts.append(
-                f"{_counted(len(self.acts_in_doubt), 'act')} in doubt ({'; '.join(self.acts_in_doubt)})"
-            )
+            number, listed = len(self.acts_in_doubt), "; ".join(self.acts_in_doubt)
+            parts.append(f"{_counted(number, 'act')} in doubt ({listed})")
         if self.tainted:
             listed = ", ".join(map(str, self.tainted))
             parts.append(

@@ -63,7 +63,7 @@ from durable_kernel.replay import (
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.sources import RecordedSource
-from durable_kernel.runtime.steps import LiveStep, RecordedStep, UnjournaledStep, derive_key
+from durable_kernel.runtime.steps import LiveStep, RecordedStep, StepKey, UnjournaledStep
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.world import World
 
@@ -260,14 +260,14 @@ class RunPort:
             verdict = self._replay.ask_call(lane.path, call)
             if isinstance(verdict, Diverges):
                 raise self.set_latch(self._divergence(verdict))
-            key = derive_key(self.run_id, self.position, lane.path, verdict.ordinal)
+            key = (self.run_id, self.position, lane.path, verdict.ordinal)
             if isinstance(verdict, Serve):
                 return self._serve(verdict, key)
             if isinstance(verdict, Unfinished):
                 return self._resume(lane, call, verdict, key, answer)
             return self._announce(lane, call, verdict.ordinal, key)
 
-    def _serve(self, verdict: Serve, key: str) -> RecordedStep:
+    def _serve(self, verdict: Serve, key: StepKey) -> RecordedStep:
         call = verdict.call
         outcome = self._storing.outcome(call)
         if outcome.ending is Ending.LOST:
@@ -281,7 +281,7 @@ class RunPort:
             outcome, self._storing.head_of(call), lambda: self._storing.parts_of(call), key
         )
 
-    def _announce(self, lane: Lane, call: Call, ordinal: int, key: str) -> LiveStep:
+    def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
         is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
         if is_synced:
             self._require_ballast()
@@ -304,7 +304,7 @@ class RunPort:
         return self._live(lane, ordinal, key, call)
 
     def _live(
-        self, lane: Lane, ordinal: int, key: str, call: Call, cut: CallHistory | None = None
+        self, lane: Lane, ordinal: int, key: StepKey, call: Call, cut: CallHistory | None = None
     ) -> LiveStep:
         step = LiveStep(
             self,
@@ -320,7 +320,7 @@ class RunPort:
         return step
 
     def _resume(
-        self, lane: Lane, call: Call, verdict: Unfinished, key: str, answer: AnswerParser | None
+        self, lane: Lane, call: Call, verdict: Unfinished, key: StepKey, answer: AnswerParser | None
     ) -> Step | Parked:
         named = names_interruption(sys._getframe(2), "durable_kernel")  # noqa: SLF001 - the only way to a caller's frame
         doubt = decide_doubt(verdict.call, self._world.wall_ns(), self._policy, code_names_it=named)
@@ -348,7 +348,7 @@ class RunPort:
         self.parked = parked
         return parked
 
-    def _interrupt(self, lane: Lane, verdict: Unfinished, key: str) -> RequestInterrupted:
+    def _interrupt(self, lane: Lane, verdict: Unfinished, key: StepKey) -> RequestInterrupted:
         """Journal that RequestInterrupted is what the code saw, then hand it out (H4)."""
         step = LiveStep(self, lane=lane.path, ordinal=verdict.ordinal, key=key)
         step.settle(Outcome(Ending.INTERRUPTED))

@@ -1,4 +1,6 @@
-"""Settings: what a user decides about a run, read once from the environment or given by a front end.
+"""Settings: what a user decides about a run.
+
+Read once from the environment, or given by a front end.
 
 The names are public contract (DESIGN §18). An unknown value is a UsageError that names the
 variable.

@@ -1,4 +1,4 @@
-"""Sources: recorded soft observations, handed back one by one, then the switch to the real clock."""
+"""Sources: recorded soft observations, handed back one by one; then the world is read."""
 
 from __future__ import annotations
 

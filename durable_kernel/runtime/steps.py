@@ -1,4 +1,7 @@
-"""Steps: what `begin` hands to an effect. A recorded one only serves; a live one records what the real call brings."""
+"""Steps: what `begin` hands to an effect.
+
+A recorded one only serves; a live one records what the real call brings.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from blake3 import blake3
 
 from durable_kernel.ports import Outcome
 
-__all__ = ["LiveStep", "RecordedStep", "Recorder", "UnjournaledStep"]
+__all__ = ["LiveStep", "RecordedStep", "Recorder", "StepKey", "UnjournaledStep"]
 
 
 class Recorder(Protocol):
@@ -22,8 +25,13 @@ class Recorder(Protocol):
     def record_end(self, step: LiveStep, outcome: Outcome) -> None: ...
 
 
-def derive_key(run_id: str, position: int, lane: str, ordinal: int) -> str:
-    """The idempotency key of a call: the same in every attempt, different for every call of every run."""
+StepKey = tuple[str, int, str, int]
+"""Run id, position, lane, ordinal: where a call stands."""
+
+
+def derive_key(place: StepKey) -> str:
+    """Return the idempotency key of a call: the same in every attempt, unlike any other's."""
+    run_id, position, lane, ordinal = place
     return blake3(f"{run_id}/{position}/{lane}/{ordinal}".encode()).hexdigest(16)
 
 
@@ -31,13 +39,17 @@ class RecordedStep:
     """A complete call found in the journal. Parts are read from disk only when asked for."""
 
     def __init__(
-        self, outcome: Outcome, head: Any, read_parts: Callable[[], list[bytes]], key: str
+        self, outcome: Outcome, head: Any, read_parts: Callable[[], list[bytes]], key: StepKey
     ) -> None:
         self.outcome: Outcome | None = outcome
         self.head = head
-        self.idempotency_key = key
+        self._key = key
         self._read_parts = read_parts
         self._parts: list[bytes] | None = None
+
+    @property
+    def idempotency_key(self) -> str:
+        return derive_key(self._key)
 
     @property
     def parts(self) -> list[bytes]:
@@ -50,17 +62,20 @@ class RecordedStep:
         self._parts = value
 
     def set_head(self, head: Any) -> None:
-        """Recorded already."""
+        """Do nothing: it is recorded."""
 
     def add_part(self, data: bytes) -> None:
-        """Recorded already."""
+        """Do nothing: it is recorded."""
 
     def settle(self, outcome: Outcome) -> None:
-        """Settled already."""
+        """Do nothing: it is settled."""
 
 
 class LiveStep:
-    """An announced call that is made now. `head` and `parts` hold a recorded prefix when a cut call is repeated."""
+    """An announced call that is made now.
+
+    `head` and `parts` hold a recorded prefix when a cut call is repeated.
+    """
 
     def __init__(
         self,
@@ -68,7 +83,7 @@ class LiveStep:
         *,
         lane: str,
         ordinal: int,
-        key: str,
+        key: StepKey,
         head: Any = None,
         parts: list[bytes] | None = None,
     ) -> None:
@@ -77,14 +92,19 @@ class LiveStep:
         self.parts: list[bytes] = parts or []
         self.lane = lane
         self.ordinal = ordinal
-        self.idempotency_key = key
+        self._key = key
         self.is_settled = False
         self.has_recorded_head = head is not None
         self.generators_before: bytes | None = None
         self._recorder = recorder
 
+    @property
+    def idempotency_key(self) -> str:
+        return derive_key(self._key)
+
     def __repr__(self) -> str:
-        return f"<LiveStep {self.lane or 'main'}/{self.ordinal} {'settled' if self.is_settled else 'open'}>"
+        state = "settled" if self.is_settled else "open"
+        return f"<LiveStep {self.lane or 'main'}/{self.ordinal} {state}>"
 
     def set_head(self, head: Any) -> None:
         if not self.has_recorded_head and not self.is_settled:
@@ -102,7 +122,10 @@ class LiveStep:
 
 
 class UnjournaledStep:
-    """A call that this version does not journal (another task or thread): reported, its position tainted."""
+    """A call that this version does not journal (another task or thread).
+
+    It was reported, and its position is tainted.
+    """
 
     outcome: Outcome | None = None
     head: Any = None
@@ -112,10 +135,10 @@ class UnjournaledStep:
         self.parts: list[bytes] = []
 
     def set_head(self, head: Any) -> None:
-        """Not journaled."""
+        """Do nothing: it is not journaled."""
 
     def add_part(self, data: bytes) -> None:
-        """Not journaled."""
+        """Do nothing: it is not journaled."""
 
     def settle(self, outcome: Outcome) -> None:
-        """Not journaled."""
+        """Do nothing: it is not journaled."""

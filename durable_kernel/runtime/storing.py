@@ -1,4 +1,6 @@
-"""Storing: outcomes and parts on their way into records and back. Joins ports, codec, history and the blob store.
+"""Storing: outcomes and parts on their way into records and back.
+
+Joins ports, codec, history and the blob store.
 
 Secrets become sealed values, large values become blobs, and what a record says about an error
 becomes `ErrorFacts` again.
@@ -39,7 +41,7 @@ class Storing:
         self.records = records
         self._blobs = blobs
 
-    # --- into the journal ---------------------------------------------------------------------------
+    # --- into the journal -------------------------------------------------------------------------
 
     def settled(
         self, lane: str, ordinal: int, outcome: Outcome, generators: Any
@@ -93,10 +95,10 @@ class Storing:
         return self.records.pack(Output(kind=kind, metadata=metadata, blob=blob, late=late))
 
     def head(self, value: Any) -> Any:
-        """A head as it may be stored: secrets sealed."""
+        """Return a head as it may be stored: secrets sealed."""
         return _seal(value)
 
-    # --- out of the journal -------------------------------------------------------------------------
+    # --- out of the journal -----------------------------------------------------------------------
 
     def outcome(self, call: CallHistory) -> Outcome:
         """Rebuild the outcome of a complete call: settled, answered, or marked failed."""
@@ -117,7 +119,7 @@ class Storing:
         return [piece for record in call.parts for piece in self._pieces(record)]
 
     def content_of(self, output: Output) -> Any:
-        """The content of an output message, from its blob if it was large."""
+        """Return the content of an output message, from its blob if it was large."""
         return self._value(output.content, output.blob)
 
     def _pieces(self, record: Part) -> Iterator[bytes]:
@@ -136,7 +138,7 @@ class Storing:
 
 
 def _looks_like_text(data: bytes) -> bool:
-    """Numbers are stored raw: compressing them loses time and gains nothing (storage facts §3.2)."""
+    """Tell text from numbers, which are stored raw: compressing them costs time for nothing."""
     sample = data[:4096]
     return sample.count(0) == 0 and sum(byte > 126 for byte in sample) * 10 < len(sample)  # noqa: PLR2004 - ASCII's end
 
@@ -154,7 +156,10 @@ def _open(value: Any) -> Any:
 
 
 def _mapped(value: Any, change: Any) -> Any:
-    """Apply `change` to each item; give back the same object when nothing changed, so large values are not copied."""
+    """Apply `change` to each item.
+
+    Gives back the same object when nothing changed, so that large values are not copied.
+    """
     if isinstance(value, dict):
         changed = {key: change(item) for key, item in value.items()}
         return changed if any(changed[key] is not value[key] for key in changed) else value

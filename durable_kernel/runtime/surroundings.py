@@ -1,4 +1,6 @@
-"""Surroundings: what belongs to the process and not to a run. The hooks, the world, the generators, the clocks.
+"""Surroundings: what belongs to the process and not to a run.
+
+The hooks, the world, the generators, the clocks.
 
 `prepare()` is the first thing a kernel process does, before IPython: references to a clock taken
 later are hooked ones.

@@ -1,5 +1,7 @@
-"""World: what the port needs to know beyond the journal. Wall time, the user's line, the generators, queued decisions, and the
-witness of crossings that no lane journals.
+"""World: what the port needs to know beyond the journal.
+
+Wall time, the user's line, the generators, queued decisions, and the witness of crossings that no
+lane journals.
 
 Real clocks are captured at import: the hooks that replace them must not record the kernel's own
 reading.
@@ -51,7 +53,10 @@ class Blamed(Protocol):
 
 
 class World:
-    """One process's surroundings; a `ports.Witness`. The runtime attaches a run, and tells when a cell runs."""
+    """One process's surroundings; a `ports.Witness`.
+
+    The runtime attaches a run, and tells when a cell runs.
+    """
 
     def __init__(self, generators: Generators) -> None:
         self._generators = generators
@@ -75,7 +80,10 @@ class World:
         tell: Callable[[str], None],
         threads: Iterable[threading.Thread],
     ) -> None:
-        """Point at a run. `threads` are the kernel's own: what they do is never a cell's crossing."""
+        """Point at a run.
+
+        `threads` are the kernel's own: what they do is never a cell's crossing.
+        """
         self._port, self._inbox, self.notebook, self._told = port, inbox, notebook, tell
         self._kernel_threads = frozenset(thread.ident for thread in threads)
         self._seen.clear()
@@ -83,17 +91,17 @@ class World:
     def detach(self) -> None:
         self._port = None
 
-    # --- what the port asks -------------------------------------------------------------------------
+    # --- what the port asks -----------------------------------------------------------------------
 
     def wall_ns(self) -> int:
         return _time_ns()
 
     def clock_text(self, wall_ns: int) -> str:
-        """A moment for people, in UTC, seconds."""
+        """Write a moment for people, in UTC, seconds."""
         return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
     def where(self) -> str:
-        """The user's line that is running: "cell 7 (fetch.ipynb, line 3)"."""
+        """Name the user's line that is running: "cell 7 (fetch.ipynb, line 3)"."""
         position = self._port.position if self._port is not None else 0
         frame = sys._getframe(1)  # noqa: SLF001 - the only way to a caller's frame
         line = 0
@@ -112,7 +120,7 @@ class World:
         return self._generators.fingerprint()
 
     def generators_after(self, before: bytes | None) -> Mapping[str, Any] | None:
-        """The state of the generators if they changed since `before` (None: nobody looked)."""
+        """Return the generators' state if it changed since `before` (None: nobody looked)."""
         if before is None or self._generators.fingerprint() == before:
             return None
         return self._generators.save()
@@ -121,7 +129,10 @@ class World:
         self._generators.restore(state)
 
     def queued_resolution(self, parked: Parked) -> Resolved | None:
-        """A decision about this call that another process put into the inbox. A bad one is told and dropped."""
+        """Return a decision about this call that another process put into the inbox.
+
+        A bad one is told and dropped.
+        """
         if self._inbox is None:
             return None
         for name, payload in self._inbox.pending():
@@ -139,11 +150,11 @@ class World:
         return None
 
     def resolution_taken(self, decision: Resolved) -> None:
-        """The decision is in the journal; the message that brought it is done with."""
+        """Take the message that brought the decision: it is in the journal now."""
         if self._inbox is not None and decision.message:
             self._inbox.take(decision.message)
 
-    # --- ports.Witness --------------------------------------------------------------------------------
+    # --- ports.Witness ----------------------------------------------------------------------------
 
     def crossing(self, what: str, *, is_act: bool) -> None:
         port = self._port
@@ -168,7 +179,7 @@ class World:
         self.crossings.append(record)
 
     def _is_users(self) -> bool:
-        """True when a cell, or a thread that a cell started, is what is running."""
+        """Tell whether a cell, or a thread that a cell started, is what is running."""
         if CURRENT_LANE.get() is not None:
             return True
         ident = threading.get_ident()
