@@ -8,12 +8,13 @@ later are hooked ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from durable_kernel import effects
-from durable_kernel.effects import clocks as clock_hooks, generators as generator_hooks
+from durable_kernel.effects import clocks as clock_hooks, detector, generators as generator_hooks
 from durable_kernel.runtime.world import Generators, World
 
 __all__ = ["Clocks", "Surroundings", "prepare"]
@@ -34,11 +35,15 @@ class Surroundings:
     world: World
     generators: Generators
     clocks: Clocks
-    seed: Any
+    seed: Callable[[bytes], None]
+    exclude: Callable[[Iterable[Path]], None]
+    """Folders that the kernel itself writes: what happens there is no cell's crossing."""
 
 
 def prepare() -> Surroundings:
     """Install the hooks. No run is known yet, so everything passes through until one is opened."""
     world = World(generator_hooks)
     effects.install(world)
-    return Surroundings(world, generator_hooks, clock_hooks, generator_hooks.seed_genesis)
+    return Surroundings(
+        world, generator_hooks, clock_hooks, generator_hooks.seed_genesis, detector.exclude
+    )
