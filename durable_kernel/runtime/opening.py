@@ -113,7 +113,7 @@ def _set_up(
 ) -> None:
     """Bring the process to where the run's last one was, and record this opener."""
     run.interrupts.install()
-    surroundings.exclude([store.home])
+    surroundings.exclude([run.place.folder.parent.parent])
     threads = list(kernel_threads) if kernel_threads is not None else threading.enumerate()
     surroundings.world.attach(
         run.port,
