@@ -1,4 +1,4 @@
-"""The object codec: values that only pickle can carry, written for outcomes of class *object* (H19).
+"""The object codec: values that only pickle can carry, for outcomes of class *object* (H19).
 
 The one place in the package that pickles. `runtime` injects it into the record codec of a run whose
 every frame verified under the user's own key; nothing else ever loads what it wrote.

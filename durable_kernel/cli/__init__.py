@@ -1,4 +1,7 @@
-"""cli: the `durable` command. One file a command; this one only joins them and turns errors into exit codes."""
+"""cli: the `durable` command, one file a command.
+
+This one only joins them, and turns errors into exit codes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ app.command("install")(install.install)
 
 
 def main() -> None:
-    """Run the command line. Every error of ours is one sentence on stderr and the exit code of its kind."""
+    """Run the command line.
+
+    Every error of ours is one sentence on stderr, and the exit code of its kind.
+    """
     try:
         app()
     except DurableError as error:

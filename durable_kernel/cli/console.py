@@ -34,17 +34,17 @@ _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
 def stdout() -> Console:
-    """What was asked for."""
+    """Return the console for what was asked for."""
     return Console()
 
 
 def stderr() -> Console:
-    """What accompanies it: progress, warnings, errors."""
+    """Return the console for what accompanies it: progress, warnings, errors."""
     return Console(stderr=True)
 
 
 def open_store() -> Store:
-    """The store that `DURABLE_HOME` names, else the user's."""
+    """Open the store that `DURABLE_HOME` names, else the user's."""
     return Store(None)
 
 
@@ -54,7 +54,7 @@ def print_json(value: Any) -> None:
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table as all commands draw it."""
+    """Make an empty table as all commands draw it."""
     drawn = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in columns:
         drawn.add_column(name, overflow="fold")
@@ -62,7 +62,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def age(wall_ns: int) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Tell how long ago that was, in the largest unit that fits."""
     seconds = (time.time_ns() - wall_ns) / 1e9
     for size, unit in _UNITS:
         if seconds >= size:
@@ -71,5 +71,5 @@ def age(wall_ns: int) -> str:
 
 
 def shortened(path: str | None) -> str:
-    """A notebook's name, for a table."""
+    """Return a notebook's name for a table."""
     return Path(path).name if path else "-"

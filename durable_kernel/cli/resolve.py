@@ -1,4 +1,7 @@
-"""`durable resolve RUN [EFFECT]`: decide about an act in doubt. The decision waits in the run's inbox until a kernel takes it."""
+"""`durable resolve RUN [EFFECT]`: decide about an act in doubt.
+
+The decision waits in the run's inbox until a kernel takes it.
+"""
 
 from __future__ import annotations
 

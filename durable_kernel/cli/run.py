@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console
@@ -109,7 +109,7 @@ class _Bar:
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
@@ -121,11 +121,11 @@ class _Bar:
         self._console.print(escape(sentence), soft_wrap=True, highlight=False)
 
     def start(self, cells: int) -> None:
-        """The notebook has this many code cells."""
+        """Draw a bar for so many code cells."""
         self._task = self._progress.add_task("cells", total=cells, effects="")
 
     def cell(self, done: int, outline: Outline) -> None:
-        """So many cells are done; the journal looks like this."""
+        """Move the bar: so many cells are done."""
         calls = sum(each.calls for each in outline.positions)
         from_journal = max(len(outline.openers) - 1, 0)
         again = f", resumed {from_journal}×" if from_journal else ""

@@ -37,7 +37,8 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
         return
     console = stdout()
     console.print(
-        f"[bold]{place.run_id}[/]  {escape(str(place.meta.notebook or ''))}  [bold]{summed.status}[/]"
+        f"[bold]{place.run_id}[/]  {escape(str(place.meta.notebook or ''))}  "
+        f"[bold]{summed.status}[/]"
     )
     drawn = table("cell", "status", "source", "calls", "effects", "wall")
     for each in outline.positions:
@@ -62,10 +63,12 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
     for doubt in document["acts_in_doubt"]:
         if summed.in_doubt:
             console.print(
-                f"[bold yellow]in doubt[/]: {escape(doubt['label'])} (effect {doubt['effect']}, announced "
-                f"{doubt['announced_at']}). `durable resolve {place.run_id} {doubt['effect']}` decides."
+                f"[bold yellow]in doubt[/]: {escape(doubt['label'])} (effect {doubt['effect']}, "
+                f"announced {doubt['announced_at']}). "
+                f"`durable resolve {place.run_id} {doubt['effect']}` decides."
             )
-    for each in queued:
+    for decision in queued:
         console.print(
-            f"A decision waits for the next start: effect {each['effect']}: {each['choice']}."
+            f"A decision waits for the next start: "
+            f"effect {decision['effect']}: {decision['choice']}."
         )

@@ -1,4 +1,7 @@
-"""`durable trust RUN`: accept a run that this user's key did not sign, or a folder that was moved, after seeing what would run."""
+"""`durable trust RUN`: accept a run that this user's key did not sign, or a folder that was moved.
+
+What would be executed is shown first.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ def trust(
     else:
         console = stdout()
         console.print(
-            f"run {facts.run_id}: {facts.frames:,} frames, {len(facts.cells)} cells would be executed:"
+            f"run {facts.run_id}: {facts.frames:,} frames, "
+            f"{len(facts.cells)} cells would be executed:"
         )
         for number, source in enumerate(facts.cells):
             console.print(f"[bold]cell {number}[/]")

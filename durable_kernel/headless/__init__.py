@@ -1,4 +1,7 @@
-"""headless: notebooks without a front end. Runs, resumes, writes outputs after each cell; built on nbclient."""
+"""headless: notebooks without a front end, on nbclient.
+
+Runs, resumes, and writes outputs after each cell.
+"""
 
 from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
 from durable_kernel.headless.runner import Progress, RunRequest, run_notebook

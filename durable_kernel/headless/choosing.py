@@ -1,4 +1,7 @@
-"""Which run a `durable run` means: the named one, an unfinished one of the same notebook and parameters, or a new one."""
+"""Choosing: which run a `durable run` means.
+
+The named one; else an unfinished one of the same notebook and parameters; else a new one.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,8 @@ def choose_run(
     Args:
         name: `--run NAME`; None looks for an unfinished run of this notebook with these parameters.
         fresh: leave any earlier run alone (it is archived, not deleted) and start anew.
-        resume_within_s: an unnamed run older than this is not resumed (UsageError); None: however old.
+        resume_within_s: an unnamed run that was last opened longer ago is not resumed (UsageError);
+            None: however long ago.
     """
     if name is not None:
         return _named(store, name, notebook, parameters, fresh=fresh)
@@ -74,8 +78,9 @@ def choose_run(
     age_s = (now_ns - outline.openers[-1].wall_ns) / 1e9 if outline.openers else 0.0
     if resume_within_s is not None and age_s > resume_within_s:
         raise UsageError(
-            f"{notebook.name}: run {place.run_id} is {outline.status} since {_age(age_s)}. Without a terminal it is "
-            f"not resumed by itself after {_age(resume_within_s)}. Say --resume, or --fresh for a new run."
+            f"{notebook.name}: run {place.run_id} is {outline.status} and was last opened "
+            f"{_age(age_s)} ago. Without a terminal a run is not resumed by itself after "
+            f"{_age(resume_within_s)}. Say --resume, or --fresh for a new run."
         )
     return Chosen(place, outline, _resuming(place, outline, age_s))
 

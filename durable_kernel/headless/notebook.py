@@ -23,7 +23,7 @@ _INJECTED = "injected-parameters"
 def read_notebook(path: Path) -> NotebookNode:
     """Read a notebook as nbformat 4. Raises UsageError that says what is wrong with the file."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such notebook.") from None
     except IsADirectoryError:
@@ -43,8 +43,11 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
-    """Replace the file in one step (tmp, sync, rename); its mode is kept. A reader sees the old or the new one."""
-    text = nbformat.writes(notebook)
+    """Replace the file in one step (tmp, sync, rename); its mode is kept.
+
+    A reader sees the old file or the new one.
+    """
+    text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -60,7 +63,10 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """Read a parameter as people type it: JSON where it is JSON (3, 2.5, true, [1, 2]), else the text itself."""
+    """Read a parameter as people type it.
+
+    JSON where it is JSON (3, 2.5, true, [1, 2]), else the text itself.
+    """
     try:
         return json.loads(text)
     except ValueError:
@@ -81,7 +87,7 @@ def inject_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> 
         if not name.isidentifier():
             raise UsageError(f"-p {name}: this is no Python name.")
     lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())]
-    cell = nbformat.v4.new_code_cell(
+    cell = nbformat.v4.new_code_cell(  # type: ignore[no-untyped-call]
         "\n".join(lines), metadata={"tags": [_INJECTED]}, id="parameters"
     )
     tagged = [

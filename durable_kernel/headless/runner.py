@@ -1,8 +1,9 @@
-"""The runner: one notebook, executed by a durable kernel through nbclient, resumed by running it again.
+"""The runner: one notebook, executed by a durable kernel through nbclient.
 
-The kernel compares each request with the next recorded cell (`DURABLE_RESUME=match`), so a resumed notebook is simply sent from its top:
-recorded cells are answered from the journal, the interrupted one goes on inside. When the kernel dies the runner starts another and
-does the same, until a poison cell kills two in a row without a step forward (H36).
+The kernel compares each request with the next recorded cell (`DURABLE_RESUME=match`), so a resumed
+notebook is simply sent from its top: recorded cells are answered from the journal, the interrupted
+one goes on inside. When the kernel dies the runner starts another and does the same, until a poison
+cell kills two in a row without a step forward (H36).
 """
 
 from __future__ import annotations
@@ -44,15 +45,18 @@ class Progress(Protocol):
         """Tell one thing."""
 
     def start(self, cells: int) -> None:
-        """The notebook has this many code cells."""
+        """Learn how many code cells the notebook has."""
 
     def cell(self, done: int, outline: Outline) -> None:
-        """So many cells are done; the journal looks like this."""
+        """Learn how many cells are done, and what the journal holds now."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What `durable run` was asked for. `output` None writes the outputs into the notebook itself."""
+    """What `durable run` was asked for.
+
+    `output` None writes the outputs into the notebook itself.
+    """
 
     notebook: Path
     output: Path | None = None
@@ -75,7 +79,7 @@ class _Deaths:
     started_at: float = 0.0
 
     def is_poison(self, outline: Outline, now: float) -> bool:
-        """Count one death. True when it is the second in a row that brought nothing and came soon."""
+        """Count one death. True for the second in a row that brought nothing and came soon."""
         calls = sum(each.calls for each in outline.positions)
         made_progress = calls > self.calls or now - self.started_at > _POISON_S
         self.count = 1 if made_progress else self.count + 1
@@ -192,15 +196,15 @@ class _Runner:
         if self._deaths.is_poison(outline, time.monotonic()):
             last = outline.positions[-1].position if outline.positions else 0
             self._progress.say(
-                f"the kernel died twice in cell {last} without a step forward, so it is not tried a third time. "
-                "Change the cell, or give it more memory, and run again."
+                f"the kernel died twice in cell {last} without a step forward, so it is not tried "
+                "a third time. Change the cell, or give it more memory, and run again."
             )
             return Exit.CANNOT_CONTINUE
         self._progress.say("the kernel died; another one goes on from the journal.")
         return None
 
     def _doubtful(self, outline: Outline) -> list[tuple[int, Announced]]:
-        """Acts that neither may be repeated by themselves nor have a decision waiting in the inbox."""
+        """List the acts that may not be repeated unasked and that nobody decided about."""
         unfinished = outline.open_position
         if unfinished is None:
             return []
@@ -216,10 +220,10 @@ class _Runner:
     def _tell_doubt(self, position: int, announced: Announced) -> None:
         effect = effect_name(position, announced.lane, announced.ordinal)
         self._progress.say(
-            f"in doubt: {announced.label} (effect {effect}). It was announced, and the kernel died before an "
-            "answer was recorded; it is not sent again unasked. Look at the other side, then run "
-            f"`durable resolve {self._place.run_id} {effect}` with --retry, --answer FILE or --fail, and "
-            "this command again."
+            f"in doubt: {announced.label} (effect {effect}). It was announced, and the kernel died "
+            "before an answer was recorded; it is not sent again unasked. Look at the other side, "
+            f"then run `durable resolve {self._place.run_id} {effect}` with --retry, --answer FILE "
+            "or --fail, and this command again."
         )
 
     def _outline(self) -> Outline:
@@ -243,7 +247,7 @@ class _Runner:
 
 
 class _OwnKernelManager(AsyncKernelManager):
-    """Starts a kernel of this very interpreter: no kernelspec has to be installed for headless runs."""
+    """Starts a kernel of this very interpreter: no kernelspec has to be installed."""
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:

@@ -1,4 +1,7 @@
-"""history: what frames mean. Records, and the timeline they fold into; show, diff, export and UI read only this."""
+"""history: what frames mean. Records, and the timeline that they fold into.
+
+show, diff, export and UI read only this.
+"""
 
 from durable_kernel.history.records import (
     INLINE_BYTES_MAX,

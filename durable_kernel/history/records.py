@@ -1,4 +1,6 @@
-"""Records: the meaning of one frame. One frozen dataclass for each frame type; nothing here reads or writes a file.
+"""Records: the meaning of one frame.
+
+One frozen dataclass for each frame type; nothing here reads or writes a file.
 
 A record's payload is a msgpack array of its fields in the order in which they stand in the class,
 trailing defaults cut off; the number of the frame type is `CODE`. `docs/journal-format.md` lists
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 INLINE_BYTES_MAX = 64 * 1024
-"""Larger values become blobs: above this a file and its sync cost no more than the frame's own (storage facts §3.1)."""
+"""Larger values become blobs: above this a file and its sync cost no more than the frame's own."""
 
 
 class Choice(StrEnum):
@@ -66,7 +68,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(Record):
-    """A process opened the run for writing. Everything after it, up to the next one, is of its epoch."""
+    """A process opened the run for writing.
+
+    Everything after it, up to the next one, is of its epoch.
+    """
 
     CODE: ClassVar[int] = 1
     wall_ns: int
@@ -90,12 +95,15 @@ class Cell(Record):
     source: str
     wall_ns: int
     request: Mapping[str, Any] = field(default_factory=dict)
-    """What the front end said about it: cell_id, parent header, idents, store_history, expressions."""
+    """What the front end said of it: cell_id, parent header, idents, store_history, expressions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed(Record):
-    """The open position is executed again, in a new process. Its outputs so far are superseded by what follows."""
+    """The open position is executed again, in a new process.
+
+    Its outputs so far are superseded by what follows.
+    """
 
     CODE: ClassVar[int] = 3
     position: int
@@ -143,7 +151,10 @@ class Head(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part(Record):
-    """Consecutive parts of a stream: `sizes` are the boundaries within `content`. Larger content is a blob."""
+    """Consecutive parts of a stream: `sizes` are the boundaries within `content`.
+
+    Larger content is a blob.
+    """
 
     CODE: ClassVar[int] = 7
     ordinal: int
@@ -184,7 +195,10 @@ class Output(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossed(Record):
-    """An exchange with the world that the journal does not hold. With `is_act` the position is tainted."""
+    """An exchange with the world that the journal does not hold.
+
+    With `is_act` the position is tainted.
+    """
 
     CODE: ClassVar[int] = 10
     what: str
@@ -202,7 +216,10 @@ class Noted(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed(Record):
-    """The position is final: status is "ok" or "error". Synced; the reply leaves after it (rule 4)."""
+    """The position is final: status is "ok" or "error".
+
+    Synced; the reply leaves after it (rule 4).
+    """
 
     CODE: ClassVar[int] = 12
     position: int
@@ -242,7 +259,10 @@ class Resolved(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branched(Record):
-    """From here on the run continues without the positions >= `position` recorded so far. They stay in the journal."""
+    """From here on the run continues without the positions >= `position` recorded so far.
+
+    They stay in the journal.
+    """
 
     CODE: ClassVar[int] = 14
     position: int
@@ -271,7 +291,10 @@ class Finished(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn(Record):
-    """RequestInterrupted reached the top of the cell: its outcome and all that followed in the position is void (H4)."""
+    """RequestInterrupted reached the top of the cell (H4).
+
+    The outcome of that call, and all that followed in the position, is void.
+    """
 
     CODE: ClassVar[int] = 17
     lane: str
@@ -317,11 +340,12 @@ _DEFAULTS = {cls: _defaults(cls) for cls in _TYPES.values()}
 
 
 class RecordCodec:
-    """Record <-> (frame type, payload). Holds what the value codec needs: the sealer and the object codec.
+    """Record <-> (frame type, payload). Holds what the value codec needs.
 
     Args:
-        sealer: encrypts sealed answers; None reads them as closed. store_object / load_object: the
-        injected codec of class *object*; None refuses / leaves a placeholder (H19).
+        sealer: encrypts sealed answers; None reads them as closed.
+        store_object: the injected writer of class *object* (H19); None refuses such a value.
+        load_object: its reader; None leaves a placeholder.
     """
 
     def __init__(
@@ -365,7 +389,7 @@ class RecordCodec:
 
 
 def _same(value: object, default: object) -> bool:
-    """True only for plain equal defaults: comparing arrays would not give a truth value."""
+    """Tell whether a value is its plain default; comparing arrays would give no truth value."""
     return (
         type(value) is type(default)
         and isinstance(value, (int, str, bytes, dict, type(None)))

@@ -1,4 +1,6 @@
-"""Timeline: frames folded into positions. Reads frames that somebody else scanned; opens no file and decides nothing.
+"""Timeline: frames folded into positions.
+
+Reads frames that somebody else scanned; decides nothing.
 
 Two passes keep memory bounded by the largest position. `Outline` folds the whole journal once and
 keeps, per position, where its frames lie (extents) and how it ended. `PositionHistory` is built
@@ -143,7 +145,10 @@ class PositionOutline:
 
 
 class Outline:
-    """The whole run, folded. Feed it frames in order with `add`; read its attributes at any time."""
+    """The whole run, folded.
+
+    Feed it frames in order with `add`; read its attributes at any time.
+    """
 
     def __init__(self, records: RecordCodec) -> None:
         self._records = records
@@ -263,7 +268,7 @@ class PositionHistory:
 
     @classmethod
     def of(cls, frames: Iterable[Frame], records: RecordCodec) -> PositionHistory:
-        """Build from the frames of one position's extents, in order. The first one is its `Cell`."""
+        """Build from the frames of one position's extents, in order; the first is its `Cell`."""
         iterator = iter(frames)
         first = records.unpack(next(iterator))
         assert isinstance(first, Cell), "a position's extent begins with its Cell record"
@@ -347,7 +352,10 @@ class PositionHistory:
 def position_history(
     folder: Path, outline: PositionOutline, records: RecordCodec
 ) -> PositionHistory:
-    """Read one position's frames again and build its history. Checks integrity, not authenticity."""
+    """Read one position's frames again and build its history.
+
+    Checks integrity, not authenticity: that was done when the outline was made.
+    """
     frames = (
         frame
         for extent in outline.extents

@@ -1,4 +1,7 @@
-"""Views: the timeline as plain values for people and machines. show, log, magics and REST render these; nothing is executed."""
+"""Views: the timeline as plain values for people and machines.
+
+show, log, magics and REST render these; nothing is executed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ __all__ = ["call_view", "outline_view", "position_view", "when"]
 
 
 def when(wall_ns: int) -> str:
-    """A moment in UTC, ISO 8601, milliseconds."""
+    """Write a moment in UTC, ISO 8601, milliseconds."""
     return (
         datetime.fromtimestamp(wall_ns / 1e9, UTC)
         .isoformat(timespec="milliseconds")
@@ -23,7 +26,7 @@ def when(wall_ns: int) -> str:
 
 
 def outline_view(outline: Outline) -> dict[str, Any]:
-    """The run as a whole: counts, status, acts in doubt."""
+    """Describe the run as a whole: counts, status, acts in doubt."""
     unfinished = outline.open_position
     return {
         "status": outline.status,
@@ -51,7 +54,7 @@ def _doubts(outline: PositionOutline) -> list[dict[str, Any]]:
 
 
 def position_view(outline: PositionOutline) -> dict[str, Any]:
-    """One cell of a run, for `durable show`."""
+    """Describe one cell of a run, for `durable show`."""
     committed = outline.committed
     return {
         "position": outline.position,
@@ -72,7 +75,7 @@ def position_view(outline: PositionOutline) -> dict[str, Any]:
 
 
 def call_view(position: int, call: CallHistory) -> dict[str, Any]:
-    """One call, for `durable log`: what was asked and how it ended. Sealed values stay sealed."""
+    """Describe one call, for `durable log`: what was asked, how it ended; sealed stays sealed."""
     announced = call.announced
     return {
         "effect": f"{position}{announced.lane}.{announced.ordinal}",
@@ -98,7 +101,7 @@ def _ending(call: CallHistory) -> str:
 
 
 def outputs_view(history: PositionHistory) -> list[dict[str, Any]]:
-    """The outputs of a position's last attempt, small ones only, for `durable show --outputs`."""
+    """List the outputs of a position's last attempt; large ones without their content."""
     return [
         {
             "kind": each.kind,

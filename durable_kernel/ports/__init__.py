@@ -1,4 +1,7 @@
-"""Ports: the words in which an effect speaks to the kernel (`words`), and recorded exceptions raised again (`raised`)."""
+"""Ports: the words in which an effect speaks to the kernel.
+
+`words` holds them; `raised` raises recorded exceptions again.
+"""
 
 from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
 from durable_kernel.ports.words import (

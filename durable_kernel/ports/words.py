@@ -317,7 +317,7 @@ INSIDE_EFFECT: ContextVar[bool] = ContextVar("durable_inside_effect", default=Fa
 
 
 REPEATABLE: ContextVar[bool] = ContextVar("durable_repeatable", default=False)
-"""True inside `durable.idempotent()`: the user's word that an act may be made again after a crash."""
+"""True inside `durable.idempotent()`: the user's word that an act may be made again."""
 
 
 class suspended:  # noqa: N801 - used as a statement, like contextlib's

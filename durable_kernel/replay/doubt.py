@@ -1,4 +1,6 @@
-"""Doubt: what may be done with an act that was announced and never settled. Pure; the tables of DESIGN §8, as code.
+"""Doubt: what may be done with an act that was announced and never settled.
+
+Pure; the tables of DESIGN §8, as code.
 
 Never guess (rule 5): what changes nothing is repeated, what may be repeated is repeated within its
 time (H21), and all else goes to the user. A clock that ran back since the announcement makes its
@@ -20,7 +22,10 @@ _NAME = "RequestInterrupted"
 
 
 class InDoubtPolicy(StrEnum):
-    """`DURABLE_IN_DOUBT`: park and ask, raise RequestInterrupted in any case, or stop the run without unwinding."""
+    """`DURABLE_IN_DOUBT`: what happens to an act in doubt that user code does not name.
+
+    Park it and ask; raise RequestInterrupted all the same; or stop the run without unwinding.
+    """
 
     ASK = "ask"
     RAISE = "raise"
@@ -47,7 +52,10 @@ def may_repeat(announced: Announced, now_ns: int) -> bool:
 def decide_doubt(
     call: CallHistory, now_ns: int, policy: InDoubtPolicy, *, code_names_it: bool
 ) -> Doubt:
-    """Decide about a cut call. `code_names_it`: a frame on the lane's stack names RequestInterrupted (H4)."""
+    """Decide about a cut call at wall time `now_ns`.
+
+    `code_names_it`: a frame on the lane's stack names RequestInterrupted (H4).
+    """
     if may_repeat(call.announced, now_ns):
         return Doubt.REPEAT
     if policy is InDoubtPolicy.RAISE or code_names_it:

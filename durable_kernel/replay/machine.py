@@ -1,4 +1,4 @@
-"""The replay machine of one position: what the journal recorded, consumed by the code that runs again.
+"""The replay machine of one position: its records, consumed by the code that runs again.
 
 Pure: no file, no clock, no lock (the runtime calls it under its own), nothing but dictionaries. It
 answers each question of the port with a verdict; carrying the verdict out is the runtime's work.
@@ -27,10 +27,10 @@ from durable_kernel.ports import Call
 __all__ = ["Diverges", "GoLive", "PositionReplay", "Serve", "ServeValue", "Unfinished", "Verdict"]
 
 _ORDER_HINT = (
-    "the same call stands later in the journal, so the order differs. Iterating a set of plain objects "
-    "does that (their order follows memory addresses); sort it, or iterate a list"
+    "the same call stands later in the journal, so the order differs. Iterating a set of plain "
+    "objects does that (their order follows memory addresses); sort it, or iterate a list."
 )
-_EDIT_HINT = "the cell or a module it uses was edited, a package was upgraded, or an input differs"
+_EDIT_HINT = "the cell or a module it uses was edited, a package was upgraded, or an input differs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,10 @@ class Unfinished:
 
 @dataclass(frozen=True, slots=True)
 class GoLive:
-    """Nothing is recorded and nothing is left: ask the world. `ordinal` numbers the call within its lane."""
+    """Nothing is recorded and nothing is left: ask the world.
+
+    `ordinal` numbers the call within its lane.
+    """
 
     ordinal: int
 
@@ -127,7 +130,8 @@ class PositionReplay:
 
     def take_soft(self, lane: str, kind: str) -> list[Any]:
         """Hand over the recorded column of a soft kind; it is the caller's from now on."""
-        return self._soft.pop((lane, kind), [])
+        column: list[Any] = self._soft.pop((lane, kind), [])
+        return column
 
     def unmet(self) -> Diverges | None:
         """At a committed position's end: what the journal recorded and the code never asked for."""

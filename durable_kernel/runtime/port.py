@@ -1,4 +1,6 @@
-"""The port: carries out what the replay machine decides. The one place where an effect meets the journal.
+"""The port: carries out what the replay machine decides.
+
+The one place where an effect meets the journal.
 
 Order of a live call: pending observations of every lane and the announcement leave in one
 `write()`; an act's announcement is synced (rule 2); only then is the step handed out. Everything
@@ -76,7 +78,7 @@ _PENDING_BYTES_MAX = 1 << 20
 
 
 class RunPort:
-    """Implements `ports.Port` for one run. The runtime points it at one position after the other."""
+    """Implements `ports.Port` for one run; pointed at one position after the other."""
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class RunPort:
         self._backlog: list[tuple[int, bytes]] = []
         self._open_steps: list[LiveStep] = []
 
-    # --- for the runtime ----------------------------------------------------------------------------
+    # --- for the runtime --------------------------------------------------------------------------
 
     def enter_position(self, position: int, replay: PositionReplay) -> Lane:
         """Point the port at a position. Returns the lane of its cell."""
@@ -126,7 +128,7 @@ class RunPort:
             return lane
 
     def leave_position(self) -> None:
-        """The cell is over: what its tasks and threads still ask is no longer its own."""
+        """End the cell: what its tasks and threads still ask is no longer its own."""
         with self.lock:
             self._backlog.extend(self._drain())
             self._lanes = []
@@ -152,7 +154,10 @@ class RunPort:
             self.write_packed([self._storing.records.pack(each) for each in records], sync=sync)
 
     def write_packed(self, packed: list[tuple[int, bytes]], *, sync: bool = False) -> None:
-        """Write packed records behind everything that waits. On a full disk what waits goes on waiting."""
+        """Write packed records behind everything that waits.
+
+        On a full disk what waits goes on waiting.
+        """
         with self._interrupts, self.lock:
             self._backlog.extend(self._drain())
             frames = [*self._backlog, *packed]
@@ -207,7 +212,7 @@ class RunPort:
     def flush(self) -> None:
         self.write_packed([])
 
-    def note(self, lane: Lane, sentence: str) -> None:
+    def note(self, lane: Lane, sentence: str) -> None:  # noqa: ARG002 - a position has one lane yet
         self.write(Noted(sentence=sentence))
 
     # --- steps.Recorder ---------------------------------------------------------------------------
@@ -246,7 +251,7 @@ class RunPort:
                 raise
             self._write_outcome(step, outcome, packed)
 
-    # --- inside ------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     def _ask(self, lane: Lane, call: Call, answer: AnswerParser | None) -> Step | Parked:
         with self._interrupts, self.lock:
@@ -380,7 +385,7 @@ class RunPort:
             raise self._left_in_doubt(parked) from None
 
     def _left_in_doubt(self, parked: Parked) -> Stop:
-        """A user interrupted the waiting call: the run stops here, still in doubt; nothing is journaled."""
+        """Stop the run, still in doubt: a user interrupted the waiting call. Journals nothing."""
         self.parked = None
         return self.set_latch(RunSuspendedError(parked.sentence()))
 
@@ -413,7 +418,8 @@ class RunPort:
                 [self._storing.settled(step.lane, step.ordinal, lost, None)]
             )
             self._world.tell(
-                f"{error} The answer of this call could not be recorded: this cell has it, but the run can't be replayed past here."
+                f"{error} The answer of this call could not be recorded: this cell has it, but the "
+                "run can't be replayed past here."
             )
 
     def _require_ballast(self) -> None:
@@ -455,7 +461,7 @@ class RunPort:
         return RecordedSource(values, kind, lane, self._replay)
 
     def _is_foreign(self, lane: Lane) -> bool:
-        """Tell whether this is not the running cell's own line of control: an older cell's, or another task's."""
+        """Tell whether this is an older cell's line of control, or another task's."""
         if lane not in self._lanes:
             return True
         if lane.root_task is None:
@@ -477,8 +483,9 @@ class RunPort:
 
     def _lost_sentence(self, call: CallHistory) -> str:
         return (
-            f"{self._world.where()}: {call.announced.label} happened, but the disk was full and its answer was not recorded. "
-            "The run can't be replayed past here. %durable fresh starts a new run (this one is kept)."
+            f"{self._world.where()}: {call.announced.label} happened, but the disk was full and "
+            "its answer was not recorded. The run can't be replayed past here. "
+            "%durable fresh starts a new run (this one is kept)."
         )
 
     def _count(self, kind: str, number: int = 1) -> None:

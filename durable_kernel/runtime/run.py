@@ -1,4 +1,6 @@
-"""A run that this process writes: recovery, cells, decisions, status. Joins all rooms below; knows nothing of Jupyter.
+"""A run that this process writes: recovery, cells, decisions, status.
+
+Joins all rooms below; knows nothing of Jupyter.
 
 States: *replaying* until the last recorded position is done, then *live*. *in doubt*: a call waits
 for a decision. *diverged* and *stopped*: the latch is set; no user code runs any more in this
@@ -8,7 +10,7 @@ process, the journal is as it was, and the next opener starts from there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from durable_kernel.errors import (
@@ -48,7 +50,7 @@ from durable_kernel.store import RunPlace, Store
 __all__ = ["Run"]
 
 _SHUTDOWN_GRACE_S = 0.3
-"""A graceful stop interrupts the cell before its message arrives; this long a commit waits for it (jupyter facts §2)."""
+"""A graceful stop interrupts the cell before its message comes; a commit waits this long for it."""
 
 
 class Run:
@@ -64,14 +66,13 @@ class Run:
         records: RecordCodec,
         settings: Settings,
         surroundings: Surroundings,
-        interrupts: Interrupts,
-        leave: Any,
+        leave: Callable[[int], None],
     ) -> None:
         self.run_id = place.run_id
         self.place = place
         self.settings = settings
         self.outline = outline
-        self.interrupts = interrupts
+        self.interrupts = Interrupts()
         self.world = surroundings.world
         self.generators = surroundings.generators
         self.storing = Storing(records, journal.blobs)
@@ -91,16 +92,17 @@ class Run:
             self.storing,
             world=self.world,
             policy=settings.in_doubt,
-            interrupts=interrupts,
+            interrupts=self.interrupts,
             leave=leave,
         )
         self._timer = FlushTimer(self._flush)
         self._timer.start()
 
     def __repr__(self) -> str:
-        return f"<Run {self.run_id} {self.state}, {self._cursor} of {len(self.outline.positions)} replayed>"
+        replayed = f"{self._cursor} of {len(self.outline.positions)} replayed"
+        return f"<Run {self.run_id} {self.state}, {replayed}>"
 
-    # --- what it is doing ---------------------------------------------------------------------------
+    # --- what it is doing -------------------------------------------------------------------------
 
     @property
     def latch(self) -> Stop | None:
@@ -137,7 +139,7 @@ class Run:
         return taken
 
     def status(self) -> dict[str, Any]:
-        """What `%durable status` shows, as plain values."""
+        """Return what `%durable status` shows, as plain values."""
         parked = self.port.parked
         crossings = [each for each in self.world.crossings if each.is_act]
         return {
@@ -158,7 +160,7 @@ class Run:
         }
 
     def log(self, limit: int = 50, position: int | None = None) -> list[dict[str, Any]]:
-        """The last recorded calls, newest last. Reads the journal; sees what is written, not what waits."""
+        """List the last recorded calls, newest last. Reads the journal."""
         self.port.flush()
         outline = self.read_outline()
         wanted = [
@@ -175,18 +177,22 @@ class Run:
         """Fold the journal as it is now. Safe from any thread; takes as long as a scan."""
         return Outline.of(self._store.frames(self.place), self._records)
 
-    # --- replay ---------------------------------------------------------------------------------------
+    # --- replay -----------------------------------------------------------------------------------
 
     def recorded(self) -> Iterator[PositionHistory]:
-        """Positions to replay, in order; the last one may be open. A cell that asked to exit is left out.
+        """Yield the positions to replay, in order; the last one may be open.
 
+        A cell that asked to exit is left out.
         Raises TaintedPositionError at a position that may not be executed again by itself.
         """
         while (history := self.next_recorded()) is not None:
             yield history
 
     def next_recorded(self) -> PositionHistory | None:
-        """The next recorded position, without moving on (`replay_cell` does). None when all are done."""
+        """Return the next recorded position; None when all are done.
+
+        Does not move on: a replayed cell does when it is finished.
+        """
         while self._cursor < len(self.outline.positions):
             outline = self.outline.positions[self._cursor]
             if outline.committed is not None and outline.committed.asked_exit:
@@ -196,7 +202,10 @@ class Run:
         return None
 
     def replay_cell(self, history: PositionHistory) -> CellExecution:
-        """Execute a recorded position again. Raises TaintedPositionError unless `redo` was asked for."""
+        """Execute a recorded position again.
+
+        Raises TaintedPositionError for a tainted or inexact one, unless `redo` was asked for.
+        """
         self._require_repeatable(history)
         return CellExecution(self, history.position, _request_of(history), history)
 
@@ -206,12 +215,16 @@ class Run:
             raise self.port.latch
         if self._cursor < len(self.outline.positions):
             raise UsageError(
-                f"position {self._cursor} is recorded and not replayed yet; nothing new can run before it."
+                f"position {self._cursor} is recorded and not replayed yet; nothing new can run "
+                "before it."
             )
         return CellExecution(self, self.next_position, request, None)
 
     def branch(self, position: int, reason: str) -> None:
-        """Leave the positions >= `position` behind. Raises BranchRefusedError if acts were done there (H14)."""
+        """Leave the positions >= `position` behind.
+
+        Raises BranchRefusedError if acts were done there (H14), unless `repeat_acts` allows it.
+        """
         left = [each for each in self.outline.positions if each.position >= position]
         acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
         acts += [
@@ -226,10 +239,10 @@ class Run:
             each for each in self.outline.positions if each.position < position
         ]
 
-    # --- called by a cell's execution -------------------------------------------------------------------
+    # --- called by a cell's execution -------------------------------------------------------------
 
     def begin_cell(self, execution: CellExecution) -> None:
-        """Put the generators back to where the last position left them, and let crossings be blamed on this cell."""
+        """Put the generators back to where the last position left them; blame this cell."""
         if self._generators is not None:
             self.generators.restore(self._generators)
         self.world.is_cell_running = True
@@ -245,11 +258,11 @@ class Run:
         self._running = None
 
     def keep_generators(self) -> None:
-        """Remember the generators' state: the next position begins with it, whatever drew meanwhile."""
+        """Remember the generators' state: the next position begins with it, whoever drew since."""
         self._generators = self.generators.save()
 
     def committed(self, execution: CellExecution) -> None:
-        """A position became final: keep its outline, so that positions go on counting from it."""
+        """Keep the outline of a position that became final: the next one counts from it."""
         if execution.history is not None:
             self._cursor += 1
         else:
@@ -274,10 +287,13 @@ class Run:
     def clock_reading(self) -> Mapping[str, float]:
         return self._surroundings.clocks.reading()
 
-    # --- from other threads and processes -----------------------------------------------------------------
+    # --- from other threads and processes ---------------------------------------------------------
 
     def resolve(self, effect: str | None, choice: str, answer: bytes | None) -> str:
-        """Decide about the act that waits. Returns a sentence. Raises UsageError or AnswerRejectedError."""
+        """Decide about the act that waits. Returns a sentence.
+
+        Raises UsageError or AnswerRejectedError; the act waits on.
+        """
         parked = self.port.parked
         if parked is None:
             raise UsageError("no act is in doubt in this kernel.")
@@ -291,7 +307,10 @@ class Run:
     def late_output(
         self, position: int, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any]
     ) -> bool:
-        """Journal text that came after its cell's commit (H20). False: it is not on disk, so don't show it."""
+        """Journal text that came after its cell's commit (H20).
+
+        False: it is not on disk, so don't show it.
+        """
         try:
             self.port.write_packed(
                 [self.storing.output(kind, dict(content), dict(metadata), position)]
@@ -307,21 +326,24 @@ class Run:
         self.port.write(Noted(sentence=sentence))
 
     def shutdown(self, *, restart: bool) -> None:
-        """The kernel was asked to stop. A cell that is interrupted from now on stays open (jupyter facts §2)."""
+        """Record that the kernel was asked to stop. A cell interrupted from now on stays open."""
         self._shutdown.set()
         position = self._running.position if self._running is not None else None
         self.port.write(Shutdown(wall_ns=self.world.wall_ns(), restart=restart, position=position))
 
     def is_shutting_down(self) -> bool:
-        """True when a shutdown was asked for, or is within the grace time after an interrupt."""
+        """Tell whether a shutdown was asked for, waiting the grace time for one that comes."""
         return self._shutdown.wait(_SHUTDOWN_GRACE_S)
 
     def finish(self, status: str) -> None:
-        """A headless runner came to its notebook's end."""
+        """Record that a headless runner came to its notebook's end."""
         self.port.write(Finished(wall_ns=self.world.wall_ns(), status=status), sync=True)
 
     def archive(self) -> None:
-        """Take this run out of the index: the next kernel of this notebook starts anew. Nothing is deleted."""
+        """Take this run out of the index: the next kernel of this notebook starts anew.
+
+        Nothing is deleted.
+        """
         self._store.archive(self.place)
 
     def close(self) -> None:
@@ -334,7 +356,7 @@ class Run:
             self.tell(str(error))
         self._journal.close()
 
-    # --- inside -----------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     def _flush(self) -> None:
         try:

@@ -25,7 +25,7 @@ from durable_kernel.runtime.parking import Parked, decide
 
 __all__ = ["Generators", "World"]
 
-_time_ns = time.time_ns
+_time_ns = time.time_ns  # noqa: TID251 - bound before any hook: a reading of ours is no record
 
 
 class Generators(Protocol):
@@ -194,5 +194,5 @@ def _closed(where: str, what: str) -> WorldClosedError:
         "nothing of the kind",
         f"something that the journal does not hold: it {what}",
         (),
-        "while a cell is replayed the world is closed, so this was stopped before it happened",
+        "while a cell is replayed the world is closed, so this was stopped before it happened.",
     )

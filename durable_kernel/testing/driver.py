@@ -1,8 +1,8 @@
-"""A driver without Jupyter: opens a run, replays it, executes a list of cells, prints into the journal.
+"""A driver without Jupyter: replays a run, executes a list of cells, prints into the journal.
 
-The same path as the kernel's (`Run.recorded`, `replay_cell`, `start_cell`, `finish`), with plain `exec` in place of IPython, so
-that a kill campaign can fork thousands of them. What a cell prints is handed to `show` after it was journaled, as a front end would
-see it.
+The same path as the kernel's (`Run.recorded`, `replay_cell`, `start_cell`, `finish`), with plain
+`exec` in place of IPython, so that a kill campaign can fork thousands of them. What a cell prints
+is handed to `show` after it was journaled, as a front end would see it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class _Printing(io.TextIOBase):
 class Driver:
     """Runs cells of one run in this process, in one namespace."""
 
-    def __init__(self, run: Run, *, show: Shown = _show_nothing, probe: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, run: Run, *, show: Shown = _show_nothing, probe: Callable[[str], None] | None = None
+    ) -> None:
         self.run = run
         self.namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
         self._show = show
@@ -64,7 +66,10 @@ class Driver:
         return self._execute(self.run.start_cell(CellRequest(source)))
 
     def run_all(self, sources: Sequence[str]) -> bool:
-        """Recover, then run the cells that the run does not hold yet. True when all are committed."""
+        """Recover, then run the cells that the run does not hold yet.
+
+        True when all are committed.
+        """
         self.recover()
         while self.run.latch is None and self.run.next_position < len(sources):
             if not self.execute(sources[self.run.next_position]):

@@ -1,4 +1,7 @@
-"""workflow: durable primitives, effects that the user calls by name. Sees ports only; outside a durable cell they work plainly."""
+"""workflow: durable primitives, effects that the user calls by name.
+
+Sees ports only. Outside a durable cell they work plainly, and warn once.
+"""
 
 from durable_kernel.workflow.context import idempotency_key, is_replaying, run_id
 from durable_kernel.workflow.idempotence import idempotent

@@ -1,4 +1,7 @@
-"""What a cell may ask about its run. Outside a durable cell: plain answers, and one warning (rule 7)."""
+"""Context: what a cell may ask about its run.
+
+Outside a durable cell: plain answers, and one warning (rule 7).
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from durable_kernel.ports import CURRENT_LANE, Lane, Step
 __all__ = ["STEP_IN_PROGRESS", "idempotency_key", "is_replaying", "run_id", "warn_not_durable"]
 
 STEP_IN_PROGRESS: ContextVar[Step | None] = ContextVar("durable_step", default=None)
-"""The live step whose body is running; its key is the idempotency key of whatever the body sends."""
+"""The live step whose body is running; its key is that of whatever the body sends."""
 
 
 @cache
 def _warned(_name: str) -> None:
     warnings.warn(
-        "durable_kernel is not recording here: this is no cell of a durable kernel, so nothing survives a crash. "
-        "The call works plainly.",
+        "durable_kernel is not recording here: this is no cell of a durable kernel, so nothing "
+        "survives a crash. The call works plainly.",
         RuntimeWarning,
         stacklevel=4,
     )
@@ -31,7 +34,7 @@ def warn_not_durable(name: str) -> None:
 
 
 def lane_or_warn(name: str) -> Lane | None:
-    """The lane of the running cell, or None after a warning."""
+    """Return the lane of the running cell, or None after a warning."""
     lane = CURRENT_LANE.get()
     if lane is None:
         warn_not_durable(name)
@@ -39,23 +42,25 @@ def lane_or_warn(name: str) -> Lane | None:
 
 
 def run_id() -> str | None:
-    """Name of the run that the running cell belongs to; None outside a durable cell."""
+    """Return the id of the run that the running cell belongs to; None outside a durable cell."""
     lane = CURRENT_LANE.get()
     return lane.port.run_id if lane is not None else None
 
 
 def is_replaying() -> bool:
-    """Tell whether the running cell is being answered from the journal. False outside a durable cell.
+    """Tell whether the running cell is being answered from the journal.
 
-    For logging and progress only: what the cell computes must not depend on it.
+    False outside a durable cell. For logging and progress only: what the cell computes must not
+    depend on it.
     """
     lane = CURRENT_LANE.get()
     return lane is not None and not lane.port.is_live
 
 
 def idempotency_key() -> str:
-    """A key (32 hex digits) that is the same in every attempt of this place in the notebook, and nowhere else.
+    """Return a key of 32 hex digits, the same in every attempt of this place in the notebook.
 
+    No other place of this or any other run has it.
     Inside a `step` it is the step's own; elsewhere each call in a cell takes the next one. Outside
     a durable cell it is random, so a retry by hand is not recognised.
     """

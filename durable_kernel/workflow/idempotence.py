@@ -1,4 +1,4 @@
-"""`idempotent()`: the user's word that a call may be made again after a crash. Then nobody is asked."""
+"""`idempotent()`: the user's word that a call may be made again after a crash, unasked."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import inspect
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from durable_kernel.ports import REPEATABLE
 
 __all__ = ["idempotent"]
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 class idempotent(ContextDecorator):  # noqa: N801 - used as a statement and as a decorator
-    """Declare the acts inside to be repeatable: `with durable.idempotent(): client.post(...)`, or `@durable.idempotent()`.
+    """Declare the acts inside to be repeatable.
 
-    An act in doubt that was announced inside is simply made again. Works for `async def` functions
-    too.
+        with durable.idempotent():
+            client.post(...)
+
+    or `@durable.idempotent()` above a function, plain or `async def`. An act in doubt that was
+    announced inside is simply made again.
     """
 
     def __enter__(self) -> Self:
@@ -34,16 +39,16 @@ class idempotent(ContextDecorator):  # noqa: N801 - used as a statement and as a
     ) -> None:
         REPEATABLE.set(self._before)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not inspect.iscoroutinefunction(function):
-            return super().__call__(function)
+    def __call__(self, func: _Function) -> _Function:
+        if not inspect.iscoroutinefunction(func):
+            return super().__call__(func)
 
-        @functools.wraps(function)
+        @functools.wraps(func)
         async def run(*args: Any, **kwargs: Any) -> Any:
             with type(self)():
-                return await function(*args, **kwargs)
+                return await func(*args, **kwargs)
 
-        return run
+        return cast("_Function", run)
 
     def _recreate_cm(self) -> Self:
         return type(self)()

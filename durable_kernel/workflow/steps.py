@@ -1,8 +1,9 @@
-"""`step`: any function becomes an effect. Its result is journaled; after a crash it is served, not computed again.
+"""`step`: any function becomes an effect.
 
-A step is an act: it is announced, synced, before its body runs, and if the process dies inside it,
-it is in doubt, unless it is declared idempotent. Its body runs without a lane: what it does belongs
-to the step, not to the cell.
+Its result is journaled; after a crash it is served, not computed again. A step is an act: it is
+announced, synced, before its body runs, and if the process dies inside it, it is in doubt, unless
+it is declared idempotent. Its identity is its name. Its body runs without a lane: what it does
+belongs to the step, not to the cell.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 def _decorate(
     function: Callable[..., Any], *, name: str | None = None, idempotent: bool = False
 ) -> Callable[..., Any]:
-    label = name or getattr(function, "__qualname__", repr(function))
+    label = name or str(getattr(function, "__qualname__", repr(function)))
     repeat = (
         Repeat(REPEAT_ALWAYS.seconds_max, "declared idempotent") if idempotent else REPEAT_NEVER
     )
-    call = Call("step", label, {}, {}, Act.REMOTE, repeat, runs_user_code=True)
+    call = Call("step", label, {"name": label}, {}, Act.REMOTE, repeat, runs_user_code=True)
     runner = _run_async if inspect.iscoroutinefunction(function) else _run
 
     @functools.wraps(function)
@@ -146,7 +147,7 @@ class _Body:
 
 
 def _warn_unless_nested() -> None:
-    """A step inside a step's body is part of the outer one: that is fine, and no reason to warn."""
+    """Warn, but not inside a step's body: a step there is part of the outer one, and fine."""
     if STEP_IN_PROGRESS.get() is None:
         warn_not_durable("step")
 
