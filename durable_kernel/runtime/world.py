@@ -177,6 +177,11 @@ class World:
         record = Crossed(what=what, where=self.where(), is_act=is_act)
         port.write(record)
         self.crossings.append(record)
+        if is_act:
+            self._told(
+                f"{record.where}: it {what}. This version does not record that, so after a crash the "
+                "cell will not be executed again by itself."
+            )
 
     def _is_users(self) -> bool:
         """Tell whether a cell, or a thread that a cell started, is what is running."""
