@@ -293,11 +293,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(b"x" * (100 // self.hit))
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that left in the middle; show anything else."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 def main(arguments: list[str]) -> None:
     """Serve until killed; print the port first."""
     _Handler.log_path = arguments[0]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     if len(arguments) > 1:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(arguments[1])
