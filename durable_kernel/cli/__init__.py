@@ -38,7 +38,7 @@ def main() -> None:
     Every error of ours is one sentence on stderr, and the exit code of its kind.
     """
     try:
-        app()
+        app(args=run.join_parameters(sys.argv[1:]))
     except DurableError as error:
         stderr().print(f"[bold red]durable:[/] {_escaped(str(error))}", soft_wrap=True)
         sys.exit(EXIT_OF_ERROR.get(type(error).__name__, Exit.REFUSED))

@@ -18,7 +18,7 @@ from durable_kernel.headless import RunRequest, run_notebook
 from durable_kernel.headless.notebook import parse_value
 from durable_kernel.history import Outline
 
-__all__ = ["run"]
+__all__ = ["join_parameters", "run"]
 
 _RESUME_WITHIN_H = 12.0
 
@@ -73,6 +73,18 @@ def run(
     with _Bar(stderr()) as bar:
         code = run_notebook(request, bar)
     raise typer.Exit(int(code))
+
+
+def join_parameters(arguments: list[str]) -> list[str]:
+    """Rewrite `-p NAME VALUE`, as papermill has it, to `-p NAME=VALUE`."""
+    joined: list[str] = []
+    waiting = iter(arguments)
+    for each in waiting:
+        joined.append(each)
+        if each == "-p":
+            name = next(waiting, "")
+            joined.append(name if "=" in name else f"{name}={next(waiting, '')}")
+    return joined
 
 
 def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
