@@ -25,7 +25,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from durable_kernel.errors import AnswerRejectedError
@@ -35,8 +35,10 @@ __all__ = [
     "SAFE_METHODS",
     "AnswerChangedError",
     "RecordedPrefix",
+    "RequestHeaders",
     "answered_head_and_body",
     "body_digest",
+    "describe_headers",
     "describe_request",
     "elapsed_us_of",
     "hash_secret",
@@ -121,18 +123,18 @@ def hash_secret(value: bytes) -> str:
     return "hash:" + blake2b(value, digest_size=6, person=b"durable-secret").hexdigest()
 
 
-def describe_request(
-    method: str,
-    url: str,
-    headers: Iterable[tuple[bytes, bytes]],
-    *,
-    body: str,
-    body_bytes: int,
-    timeout: Mapping[str, float | None] | None,
-) -> Call:
-    """Describe a request before it is made. `body` is its digest, `body_bytes` its size.
+class RequestHeaders(NamedTuple):
+    """What the headers of a request say: all of them as they are shown, and two facts."""
 
-    `timeout` is in seconds, by phase, and is only shown.
+    shown: Mapping[str, str]
+    idempotency_key: str | None
+    is_conditional: bool
+
+
+def describe_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
+    """Describe the headers of a request. Values that are not known to be harmless are hashed.
+
+    Clients send the same headers again and again: a hook may keep the result of the last ones.
     """
     shown: dict[str, str] = {}
     key = None
@@ -149,6 +151,23 @@ def describe_request(
             elif lowered in _CONDITIONAL:
                 is_conditional = True
         shown[name] = f"{shown[name]}, {value}" if name in shown else value
+    return RequestHeaders(shown, key, is_conditional)
+
+
+def describe_request(
+    method: str,
+    url: str,
+    headers: RequestHeaders,
+    *,
+    body: str,
+    body_bytes: int,
+    timeout: Mapping[str, float | None] | None,
+) -> Call:
+    """Describe a request before it is made. `body` is its digest, `body_bytes` its size.
+
+    `timeout` is in seconds, by phase, and is only shown.
+    """
+    key = headers.idempotency_key
     target = redact_url(url)
     identity = {"method": method, "url": target, "body": body}
     if key is not None:
@@ -157,20 +176,22 @@ def describe_request(
         kind="http",
         label=f"{method} {target}",
         identity=identity,
-        details={"headers": shown, "timeout": timeout, "sent_bytes": body_bytes},
+        details={"headers": headers.shown, "timeout": timeout, "sent_bytes": body_bytes},
         act=Act.OBSERVATION if method in SAFE_METHODS else Act.REMOTE,
-        repeat=_may_repeat(method, has_key=key is not None, is_conditional=is_conditional),
+        repeat=_may_repeat(method, headers),
     )
 
 
-def _may_repeat(method: str, *, has_key: bool, is_conditional: bool) -> Repeat:
+def _may_repeat(method: str, headers: RequestHeaders) -> Repeat:
     """Say how long the request may be sent again without asking (H21)."""
     safe = _REPEAT_SAFE.get(method)
     if safe is not None:
         return safe
-    if has_key:
+    if headers.idempotency_key is not None:
         return _REPEAT_KEYED
-    return REPEAT_NEVER if is_conditional else _REPEAT_UNCONDITIONAL.get(method, REPEAT_NEVER)
+    return (
+        REPEAT_NEVER if headers.is_conditional else _REPEAT_UNCONDITIONAL.get(method, REPEAT_NEVER)
+    )
 
 
 def redact_url(url: str) -> str:
@@ -236,7 +257,10 @@ def make_head(
     return {
         "status": status,
         "headers": [
-            (name, Secret(value)) if _is_secret_header(name.lower(), value) else (name, value)
+            (name, Secret(value))
+            if (lowered := name.lower()) in _ANSWER_SECRETS
+            or (lowered == b"location" and _leads_to_secret(value))
+            else (name, value)
             for name, value in headers
         ],
         "http_version": http_version,
@@ -244,12 +268,8 @@ def make_head(
     }
 
 
-def _is_secret_header(lowered: bytes, value: bytes) -> bool:
-    if lowered in _ANSWER_SECRETS:
-        return True
-    if lowered != b"location":
-        return False
-    text = value.decode("latin-1")
+def _leads_to_secret(location: bytes) -> bool:
+    text = location.decode("latin-1")
     return redact_url(text) != text
 
 

@@ -28,8 +28,10 @@ from durable_kernel.effects.http_wire import (
     SAFE_METHODS,
     AnswerChangedError,
     RecordedPrefix,
+    RequestHeaders,
     answered_head_and_body,
     body_digest,
+    describe_headers,
     describe_request,
     make_head,
     open_headers,
@@ -205,6 +207,7 @@ class _Library:
         self._response = module.Response
         self._request_error = module.RequestError
         self._read_error = module.ReadError
+        self._last_headers: tuple[Any, RequestHeaders] = [], describe_headers([])
         self._read_interrupted = _make_read_interrupted(module)
         self.sync_stream = module.SyncByteStream
         self.async_stream = module.AsyncByteStream
@@ -221,10 +224,14 @@ class _Library:
 
     def describe(self, request: Any, body: tuple[str, int]) -> Call:
         """Describe a drained request; `body` is its digest and size."""
+        headers = request.headers.raw
+        known = self._last_headers
+        if known[0] != headers:
+            known = self._last_headers = headers, describe_headers(headers)
         return describe_request(
             request.method,
             str(request.url),
-            request.headers.raw,
+            known[1],
             body=body[0],
             body_bytes=body[1],
             timeout=request.extensions.get("timeout"),

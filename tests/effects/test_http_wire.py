@@ -13,6 +13,7 @@ from durable_kernel.effects.http_wire import (
     AnswerChangedError,
     RecordedPrefix,
     body_digest,
+    describe_headers,
     describe_request,
     hash_secret,
     make_head,
@@ -25,7 +26,9 @@ from durable_kernel.ports import Act, Call, Secret
 
 
 def describe(method: str, *headers: tuple[bytes, bytes], url: str = "http://a.example/x") -> Call:
-    return describe_request(method, url, headers, body="", body_bytes=0, timeout=None)
+    return describe_request(
+        method, url, describe_headers(headers), body="", body_bytes=0, timeout=None
+    )
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -36,7 +39,9 @@ def test_identity_is_method_url_body_and_key_and_no_header() -> None:
     call = describe_request(
         "POST",
         "http://a.example/x?page=2",
-        [(b"User-Agent", b"one"), (b"Idempotency-Key", b"k1"), (b"Content-Type", b"text/plain")],
+        describe_headers(
+            [(b"User-Agent", b"1"), (b"Idempotency-Key", b"k1"), (b"Content-Type", b"text/plain")]
+        ),
         body=body_digest(b"body"),
         body_bytes=4,
         timeout={"read": 5.0},
@@ -52,7 +57,7 @@ def test_identity_is_method_url_body_and_key_and_no_header() -> None:
     }
     assert call.details == {
         "headers": {
-            "user-agent": "one",
+            "user-agent": "1",
             "idempotency-key": "k1",
             "content-type": "text/plain",
         },
