@@ -231,6 +231,10 @@ class RunPort:
                 self._backlog.extend(self._drain_stream())
                 self.write_packed([])
 
+    def record_stray(self, step: LiveStep) -> None:
+        """A stream is read on after the cell that opened it: what it brings is not recorded."""
+        self._world.crossing("reads on an answer that an earlier cell began to read", is_act=True)
+
     def record_end(self, step: LiveStep, outcome: Outcome) -> None:
         with self._interrupts, self.lock:
             if step in self._open_steps:

@@ -22,6 +22,8 @@ class Recorder(Protocol):
 
     def record_part(self, step: LiveStep, data: bytes) -> None: ...
 
+    def record_stray(self, step: LiveStep) -> None: ...
+
     def record_end(self, step: LiveStep, outcome: Outcome) -> None: ...
 
 
@@ -112,7 +114,9 @@ class LiveStep:
             self._recorder.record_head(self, head)
 
     def add_part(self, data: bytes) -> None:
-        if not self.is_settled:
+        if self.is_settled:
+            self._recorder.record_stray(self)
+        else:
             self._recorder.record_part(self, data)
 
     def settle(self, outcome: Outcome) -> None:
