@@ -40,6 +40,7 @@ _HARMLESS_PROGRAMS = frozenset({"fc-list", "ldconfig", "lscpu", "uname"})
 _SOURCE_READERS = (
     "_frozen_importlib",
     "IPython.core.compilerop",
+    "IPython.core.tbtools",
     "IPython.core.ultratb",
     "executing",
     "importlib",
@@ -70,7 +71,10 @@ def _opened(path: Any, mode: Any, flags: Any) -> Sentence | None:
         return f"opens {_name(path)} for {_purpose(mode, flags)}", True
     if flags & _LISTING_FLAGS or is_system_path(path, writing=False) or _is_source_reader():
         return None
-    return f"reads {_name(path)}", False
+    name = _name(path)
+    if name.startswith("<") and name.endswith(">"):
+        return None  # "<unknown>": the parser looks for the text around a syntax error
+    return f"reads {name}", False
 
 
 def _purpose(mode: Any, flags: int) -> str:
