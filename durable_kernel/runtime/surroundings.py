@@ -40,9 +40,13 @@ class Surroundings:
     """Folders that the kernel itself writes: what happens there is no cell's crossing."""
 
 
-def prepare() -> Surroundings:
-    """Install the hooks. No run is known yet, so everything passes through until one is opened."""
-    world = World(generator_hooks)
+def prepare(*, wall_ns: Callable[[], int] | None = None) -> Surroundings:
+    """Install the hooks. No run is known yet, so everything passes through until one is opened.
+
+    A second call gives new surroundings on the same hooks. `wall_ns` is the clock of records and
+    time bounds; None: the machine's.
+    """
+    world = World(generator_hooks, wall_ns=wall_ns) if wall_ns else World(generator_hooks)
     effects.install(world)
     return Surroundings(
         world, generator_hooks, clock_hooks, generator_hooks.seed_genesis, detector.exclude

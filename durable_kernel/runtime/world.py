@@ -58,8 +58,9 @@ class World:
     The runtime attaches a run, and tells when a cell runs.
     """
 
-    def __init__(self, generators: Generators) -> None:
+    def __init__(self, generators: Generators, *, wall_ns: Callable[[], int] = _time_ns) -> None:
         self._generators = generators
+        self._wall_ns = wall_ns
         self._port: Blamed | None = None
         self._inbox: Inbox | None = None
         self._kernel_threads = frozenset(thread.ident for thread in threading.enumerate())
@@ -94,7 +95,7 @@ class World:
     # --- what the port asks -----------------------------------------------------------------------
 
     def wall_ns(self) -> int:
-        return _time_ns()
+        return self._wall_ns()
 
     def clock_text(self, wall_ns: int) -> str:
         """Write a moment for people, in UTC, seconds."""
