@@ -320,13 +320,13 @@ class Reading:
         """Return the window with more bytes behind it; None where the segment's frames end."""
         wanted = missing_bytes(window, 0, self.seed)
         place = self.offset + len(window)
-        if wanted and (more := os.pread(fd, max(wanted, READ_BYTES), place)):
+        if wanted and (more := self._read_at(fd, place, max(wanted, READ_BYTES))):
             return window + more
         if not window:
             # The journal may have grown and rotated since: a segment with a successor is complete.
             if not segment_path(self.folder, number + 1).exists():
                 return None
-            return os.pread(fd, READ_BYTES, place) or None
+            return self._read_at(fd, place, READ_BYTES) or None
         if self.lsn < self._foreign_lsn_max < ALL_FOREIGN:
             path = segment_path(self.folder, number)
             raise JournalCorruptError(path, self.offset, "damage inside the trusted part")
@@ -337,6 +337,10 @@ class Reading:
             self.torn = judged
             return None
         return judged
+
+    def _read_at(self, fd: int, place: int, size_bytes: int) -> bytes:
+        """Return bytes, none at the file's end. A method of its own: the writer may come between."""
+        return os.pread(fd, size_bytes, place)
 
     # --- the foreign prefix -----------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from zlib import crc32
 import pytest
 
 from durable_kernel.errors import JournalCorruptError, JournalVersionError, UntrustedRunError
-from durable_kernel.journal import Frame, Journal, scan
+from durable_kernel.journal import PAYLOAD_BYTES_MAX, PROMISED, Frame, Journal, scan
+from durable_kernel.journal.damage import promised_headers
 from durable_kernel.journal.format import (
     FRAME_HEADER,
     FRAME_HEADER_BYTES,
@@ -18,6 +19,7 @@ from durable_kernel.journal.format import (
     encode_frames,
     header_crc_of,
     tag_key,
+    whole_frames,
 )
 from durable_kernel.journal.segments import segment_path
 from tests.journal.written import (
@@ -294,23 +296,47 @@ def test_a_damaged_segment_header_before_zeros_is_torn_and_before_frames_corrupt
     assert recover(folder) == "JournalCorruptError"
 
 
-def test_a_length_beyond_the_bound_is_damage_and_not_a_long_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0, PAYLOAD_BYTES_MAX + 1, 1 << 31])
+def test_a_length_out_of_bounds_is_damage_though_its_checksums_are_right(
+    tmp_path: Path, length: int
+) -> None:
     folder = tmp_path / "run"
     with create(folder) as journal:
         journal.append([(1, b"one")])
         journal.append([(2, b"two")], sync=True)
     first = read(folder)[0]
     content = bytearray(segment_bytes(folder)[1])
+    seed = seed_of(content)
     fields = list(FRAME_HEADER.unpack_from(content, first.offset))
-    fields[0] = 1 << 31
+    fields[0] = length
+    fields[2] = 0  # the crc of no bytes
     FRAME_HEADER.pack_into(content, first.offset, *fields)
-    header = decode_segment_header(bytes(content[:SEGMENT_HEADER_BYTES]))
-    assert header is not None
-    fields[1] = header_crc_of(bytes(content), first.offset, header.crc)
+    fields[1] = header_crc_of(bytes(content), first.offset, seed)
     FRAME_HEADER.pack_into(content, first.offset, *fields)
     lay_out(folder, {1: bytes(content)})
 
+    assert list(whole_frames(bytes(content[first.offset :]), seed)) == []
     assert recover(folder) == "JournalCorruptError"
+
+
+def seed_of(segment: bytearray) -> int:
+    header = decode_segment_header(bytes(segment[:SEGMENT_HEADER_BYTES]))
+    assert header is not None
+    return header.crc
+
+
+def test_a_witness_is_found_though_the_bytes_before_it_look_like_half_of_one() -> None:
+    """The search for headers goes by the lsn's bytes and the type; candidates may overlap."""
+    lsn = 0x8000
+    header = bytearray(FRAME_HEADER.size)
+    tag = b"decoy tag" + b"\0" + b"\x80" + bytes(5)  # ends as the bytes before a type do
+    fields = [7, 0, 0, tag, lsn, PROMISED, 1]
+    FRAME_HEADER.pack_into(header, 0, *fields)
+    fields[1] = header_crc_of(bytes(header), 0, 5)
+    FRAME_HEADER.pack_into(header, 0, *fields)
+    tail = b"damage" + bytes(header)
+
+    assert list(promised_headers(tail, 5, lsn)) == [(6, lsn)]
 
 
 def test_another_version_of_the_format_is_refused_with_both_numbers(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,52 +19,15 @@ from durable_kernel.journal.segments import BALLAST_BYTES, segment_numbers, segm
 from durable_kernel.testing.faulty_disk import Fault, FaultyDisk, SimulatedCrash
 from tests.journal.written import (
     RUN_ID,
+    Life,
     contents,
     create,
     die,
     read,
     reopen,
     segment_bytes,
-    type_and_payload,
     write_mixed,
 )
-
-
-def batches() -> Iterator[tuple[list[type_and_payload], bool]]:
-    """Enough frames for three segments, some of them synced."""
-    for serial in range(14):
-        yield [(serial, b"%d" % serial * 60), (serial, b"second")], serial % 4 == 0
-
-
-class Life:
-    """One process: creates or opens the journal and appends until it dies or its disk fails."""
-
-    def __init__(self, folder: Path, disk: FaultyDisk, level: Level) -> None:
-        self.acknowledged: list[type_and_payload] = []
-        self.in_flight: list[type_and_payload] = []
-        self._folder, self._disk, self._level = folder, disk, level
-        self._journal: Journal | None = None
-
-    def live(self) -> None:
-        try:
-            self._journal = create(self._folder, self._disk, level=self._level)
-            for frames, sync in batches():
-                self._append(frames, sync=sync)
-            self._journal.close()
-        except (JournalPoisonedError, JournalFullError, OSError, SimulatedCrash):
-            if self._journal is not None:
-                die(self._journal)
-        self._disk.close_all()
-
-    def _append(self, frames: list[type_and_payload], *, sync: bool) -> None:
-        assert self._journal is not None
-        self.in_flight = frames
-        try:
-            self._journal.append(frames, sync=sync)
-        except JournalFullError:
-            self._journal.append(frames, sync=sync)  # the cell is run again; there is room by now
-        self.acknowledged += frames
-        self.in_flight = []
 
 
 def check_survival(folder: Path, life: Life, where: str) -> None:
@@ -361,3 +324,19 @@ def test_a_rotation_cut_short_by_a_signal_is_done_again(tmp_path: Path) -> None:
     assert segment_numbers(tmp_path / "run") == [1, 2]
     assert [kind for kind, _ in contents(read(tmp_path / "run"))] == [1, 3]
     assert RUN_ID in repr(journal)
+
+
+def test_the_last_words_after_a_half_done_rotation_go_to_the_new_segment(tmp_path: Path) -> None:
+    """H34, H5: the old segment has a successor, so it is closed for ever, ballast or not."""
+    disk = InterruptedDisk()
+    journal = create(tmp_path / "run", disk)
+    journal.append([(1, b"x" * 2000)])
+    disk.interrupts = frozenset({"sync_folder"})
+    with pytest.raises(KeyboardInterrupt):
+        journal.append([(2, b"interrupted")])
+    disk.room_bytes = 0
+
+    journal.append_emergency([(3, b"outcome lost")])
+    journal.close()
+
+    assert [(frame.segment, frame.type) for frame in read(tmp_path / "run")] == [(1, 1), (2, 3)]

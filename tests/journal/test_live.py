@@ -6,13 +6,14 @@ import gc
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from durable_kernel.errors import JournalCorruptError, RunNotFoundError
 from durable_kernel.journal import Frame, Journal, collector_paused, read_extent, scan
+from durable_kernel.journal.reader import Reading
 from durable_kernel.journal.segments import segment_numbers, segment_path
 from tests.journal.written import KEY, RUN_ID, create, lay_out, read, segment_bytes, write_mixed
 
@@ -53,6 +54,38 @@ def lay_out_in_place(folder: Path, segments: dict[int, bytes]) -> None:
     for number, content in segments.items():
         with segment_path(folder, number).open("ab") as segment:
             segment.write(content[segment.tell() :])
+
+
+class OvertakenReading(Reading):
+    """The writer goes on right after the reader has met the end of the file."""
+
+    def __init__(self, folder: Path, go_on: Callable[[], None]) -> None:
+        super().__init__(folder, run_id=RUN_ID, key=KEY)
+        self._go_on = go_on
+        self._was_overtaken = False
+
+    def _read_at(self, fd: int, place: int, size_bytes: int) -> bytes:
+        read_bytes = super()._read_at(fd, place, size_bytes)
+        if not read_bytes and not self._was_overtaken:
+            self._was_overtaken = True
+            self._go_on()
+        return read_bytes
+
+
+@pytest.mark.parametrize("frames_there", [1, 3])
+@pytest.mark.parametrize("bytes_more", [0, 1, 60])
+def test_a_reader_overtaken_at_the_end_of_a_segment_reads_its_rest(
+    tmp_path: Path, frames_there: int, bytes_more: int
+) -> None:
+    """Between the last read and the look for a successor the segment was completed and left."""
+    folder = tmp_path / "run"
+    frames = write_mixed(folder)
+    whole = segment_bytes(folder)
+    lay_out(folder, {1: whole[1][: frames[frames_there].offset + bytes_more]})
+
+    reading = OvertakenReading(folder, lambda: lay_out_in_place(folder, whole))
+
+    assert list(reading.frames()) == frames
 
 
 def test_a_reader_stops_silently_at_a_torn_tail(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from durable_kernel.errors import JournalFullError, JournalPoisonedError
 from durable_kernel.journal import Frame, Journal, Level, scan
 from durable_kernel.journal.disk import Disk
 from durable_kernel.journal.segments import segment_numbers, segment_path
 from durable_kernel.journal.tail import CLOSED
-from durable_kernel.testing.faulty_disk import FaultyDisk
+from durable_kernel.testing.faulty_disk import FaultyDisk, SimulatedCrash
 
 KEY = b"the key of one user, 32 bytes...."
 RUN_ID = "run-7"
@@ -96,3 +97,45 @@ def lay_out(folder: Path, segments: dict[int, bytes]) -> None:
         path.unlink()
     for number, content in segments.items():
         segment_path(folder, number).write_bytes(content)
+
+
+def batches() -> Iterator[tuple[list[type_and_payload], bool]]:
+    """Enough frames for three segments, some of them synced."""
+    for serial in range(14):
+        yield [(serial, b"%d" % serial * 60), (serial, b"second")], serial % 4 == 0
+
+
+class Life:
+    """One process: creates or opens the journal and appends until it dies or its disk fails."""
+
+    def __init__(self, folder: Path, disk: FaultyDisk, level: Level) -> None:
+        self.acknowledged: list[type_and_payload] = []
+        self.safe = 0  # so many of them must survive a power cut
+        self.in_flight: list[type_and_payload] = []
+        self.is_in_flight_promised = False
+        self._folder, self._disk, self._level = folder, disk, level
+        self._journal: Journal | None = None
+
+    def live(self) -> None:
+        try:
+            self._journal = create(self._folder, self._disk, level=self._level)
+            for frames, sync in batches():
+                self._append(frames, sync=sync)
+            self._journal.close()
+            self.safe = len(self.acknowledged)
+        except (JournalPoisonedError, JournalFullError, OSError, SimulatedCrash):
+            if self._journal is not None:
+                die(self._journal)
+        self._disk.close_all()
+
+    def _append(self, frames: list[type_and_payload], *, sync: bool) -> None:
+        assert self._journal is not None
+        self.in_flight, self.is_in_flight_promised = frames, sync
+        try:
+            self._journal.append(frames, sync=sync)
+        except JournalFullError:
+            self._journal.append(frames, sync=sync)  # the cell is run again; there is room by now
+        if sync:
+            self.safe = len(self.acknowledged) + len(frames)
+        self.acknowledged += frames
+        self.in_flight = []
