@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import select
 import shlex
 import sys
@@ -310,6 +311,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="notebooks.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--attack", action="store_true", help="you press the keys that kill")
     parser.add_argument("--out", type=Path, help="a new folder; default build/demo/TIME")
+    parser.add_argument("--picture", type=Path, help="also write what is printed as an SVG")
     parser.add_argument("--notebook", type=Path, default=NOTEBOOK)
     parser.add_argument("--rows-per-page", type=int, default=ROWS_PER_PAGE)
     parser.add_argument("--durable", default=shlex.quote(str(beside)), help="the command to use")
@@ -319,7 +321,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
     options = _options(arguments)
-    console = Console()
+    has_picture = options.picture is not None
+    console = Console(record=has_picture, width=100 if has_picture else None)
     began_s = time.monotonic()
     try:
         is_good = run_demo(options, console)
@@ -328,6 +331,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     verdict = "every promise held" if is_good else "a promise was broken"
     console.print(f"{verdict}; {time.monotonic() - began_s:.0f} s in all", highlight=False)
+    if options.picture is not None:
+        options.picture.parent.mkdir(parents=True, exist_ok=True)
+        drawn = console.export_svg(title="make demo")
+        # A picture in a README must not fetch fonts from elsewhere: the reader's monospace will do.
+        options.picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
     return 0 if is_good else 1
 
 
