@@ -192,7 +192,7 @@ class FlightsHandler(BaseHTTPRequestHandler):
             self._hold()
         self._answer(number, answer)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Say nothing on stderr: the access log is the one place."""
 
     def _get(self, path: str, query: dict[str, list[str]]) -> Answer:
