@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated, Any
 
+import typer
 from rich.markup import escape
+from rich.table import Table
 
 from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, stdout, table
+from durable_kernel.errors import UsageError
 from durable_kernel.headless.choosing import outline_of
-from durable_kernel.history.views import outline_view, position_view
+from durable_kernel.history import Outline, RecordCodec, position_history
+from durable_kernel.history.views import outline_view, outputs_view, position_view
 from durable_kernel.journal import is_locked
 from durable_kernel.runtime import queued_resolutions
-from durable_kernel.store import summary
+from durable_kernel.store import RunPlace, RunSummary, summary
 
 __all__ = ["show"]
 
 
-def show(run: RunArgument, as_json: JsonFlag = False) -> None:
+def show(
+    run: RunArgument,
+    cell: Annotated[
+        int | None, typer.Option(help="One position: its source and what it printed.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Show one run: its cells, what they did, what is in doubt."""
     store = open_store()
     place = store.get(run)
     outline = outline_of(store, place, is_verified=False)
+    if cell is not None:
+        _show_cell(place, outline, cell, as_json=as_json)
+        return
     summed = summary(place, outline, is_locked(place.folder))
-    queued = [
-        {"effect": each.effect, "choice": each.choice} for each in queued_resolutions(place.folder)
-    ]
-    document = {
-        **outline_view(outline),
-        **asdict(summed),
-        "folder": str(place.folder),
-        "queued_decisions": queued,
-        "cells": [position_view(each) for each in outline.positions],
-    }
+    document = _document(place, outline, summed)
     if as_json:
         print_json(document)
         return
@@ -40,9 +45,34 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
         f"[bold]{place.run_id}[/]  {escape(str(place.meta.notebook or ''))}  "
         f"[bold]{summed.status}[/]"
     )
+    console.print(_drawn(document["cells"]))
+    for doubt in document["acts_in_doubt"] if summed.in_doubt else []:
+        console.print(
+            f"[bold yellow]in doubt[/]: {escape(doubt['label'])} (effect {doubt['effect']}, "
+            f"announced {doubt['announced_at']}). "
+            f"`durable resolve {place.run_id} {doubt['effect']}` decides."
+        )
+    for decision in document["queued_decisions"]:
+        console.print(
+            f"A decision waits for the next start: effect {decision['effect']}: "
+            f"{decision['choice']}."
+        )
+
+
+def _document(place: RunPlace, outline: Outline, summed: RunSummary) -> dict[str, Any]:
+    queued = queued_resolutions(place.folder)
+    return {
+        **outline_view(outline),
+        **asdict(summed),
+        "folder": str(place.folder),
+        "queued_decisions": [{"effect": each.effect, "choice": each.choice} for each in queued],
+        "cells": [position_view(each) for each in outline.positions],
+    }
+
+
+def _drawn(cells: list[dict[str, Any]]) -> Table:
     drawn = table("cell", "status", "source", "calls", "effects", "wall")
-    for each in outline.positions:
-        view = position_view(each)
+    for view in cells:
         first = view["source"].strip().partition("\n")[0][:60]
         counts = ", ".join(f"{number} {kind}" for kind, number in view["counts"].items())
         wall = f"{view['costs']['wall_s']:.2f} s" if "wall_s" in view["costs"] else ""
@@ -50,25 +80,35 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
             str(view["position"]), view["status"], escape(first), str(view["calls"]), counts, wall
         )
         for crossing in view["unrecorded"]:
-            what = f"{crossing['where']}: it {crossing['what']}"
-            drawn.add_row(
-                "",
-                "[yellow]unrecorded[/]" if crossing["is_act"] else "reads",
-                escape(what),
-                "",
-                "",
-                "",
-            )
-    console.print(drawn)
-    for doubt in document["acts_in_doubt"]:
-        if summed.in_doubt:
-            console.print(
-                f"[bold yellow]in doubt[/]: {escape(doubt['label'])} (effect {doubt['effect']}, "
-                f"announced {doubt['announced_at']}). "
-                f"`durable resolve {place.run_id} {doubt['effect']}` decides."
-            )
-    for decision in queued:
-        console.print(
-            f"A decision waits for the next start: "
-            f"effect {decision['effect']}: {decision['choice']}."
-        )
+            sort = "[yellow]unrecorded[/]" if crossing["is_act"] else "reads"
+            drawn.add_row("", sort, escape(f"{crossing['where']}: it {crossing['what']}"))
+    return drawn
+
+
+def _show_cell(place: RunPlace, outline: Outline, cell: int, *, as_json: bool) -> None:
+    """Print one position's source and outputs: text where there is text, a word for the rest."""
+    found = next((each for each in outline.positions if each.position == cell), None)
+    if found is None:
+        raise UsageError(f"run {place.run_id} has no cell {cell}; it has {len(outline.positions)}.")
+    outputs = outputs_view(position_history(place.folder, found, RecordCodec()))
+    if as_json:
+        print_json({**position_view(found), "outputs": outputs})
+        return
+    console = stdout()
+    console.print(f"[bold]cell {cell}[/]")
+    console.print(escape(found.cell.source), highlight=False)
+    console.print("[bold]outputs[/]")
+    for output in outputs:
+        console.print(escape(_text_of(output)), end="", highlight=False, soft_wrap=True)
+
+
+def _text_of(output: dict[str, Any]) -> str:
+    content = output["content"]
+    if content is None:
+        return f"({output['kind']}, larger than 64 KB)\n"
+    if output["kind"] == "stream":
+        return str(content.get("text", ""))
+    if output["kind"] == "error":
+        return f"{content.get('ename')}: {content.get('evalue')}\n"
+    data = content.get("data", {})
+    return str(data.get("text/plain") or f"({', '.join(data) or output['kind']})") + "\n"
