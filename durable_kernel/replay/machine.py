@@ -95,8 +95,6 @@ class PositionReplay:
         }
         self._soft = dict(history.soft) if history else {}
         self.hard_left = sum(map(len, self._calls.values())) + sum(map(len, self._drawn.values()))
-        self.soft_missing = 0
-        self.soft_left = 0
 
     def __repr__(self) -> str:
         state = "live" if self.is_live else f"replaying, {self.hard_left} hard records left"
@@ -132,6 +130,10 @@ class PositionReplay:
         """Hand over the recorded column of a soft kind; it is the caller's from now on."""
         column: list[Any] = self._soft.pop((lane, kind), [])
         return column
+
+    def untaken_soft(self) -> int:
+        """Count the soft values of the columns that nobody asked for at all."""
+        return sum(map(len, self._soft.values()))
 
     def unmet(self) -> Diverges | None:
         """At a committed position's end: what the journal recorded and the code never asked for."""

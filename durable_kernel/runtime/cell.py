@@ -197,6 +197,7 @@ class CellExecution:
             run.tell(
                 f"cell {self.position}: the random generators ended in another state than recorded."
             )
+        self._tell_soft_differences()
         recorded = [
             (each.kind, run.storing.content_of(each))
             for each in self.history.outputs
@@ -209,6 +210,15 @@ class CellExecution:
             )
         run.replayed(self)
         return True
+
+    def _tell_soft_differences(self) -> None:
+        for count, word in zip(self._run.port.soft_differences(), ("more", "less"), strict=True):
+            if count:
+                times = "1 time" if count == 1 else f"{count:,} times"
+                self._run.tell(
+                    f"cell {self.position} read clocks {times} {word} than recorded; it got the "
+                    "recorded readings, then the last one again."
+                )
 
     def _commit(self, result: CellResult) -> Committed:
         run = self._run

@@ -107,6 +107,7 @@ class RunPort:
         self._leave = leave
         self._replay = PositionReplay(None, is_open=True)
         self._lanes: list[Lane] = []
+        self._sources: list[RecordedSource] = []
         self._draws: list[tuple[str, str, Any]] = []
         self._stream: list[tuple[LiveStep, bytes]] = []
         self._stream_bytes = 0
@@ -123,8 +124,11 @@ class RunPort:
             self.counts = {}
             self.interrupts_recorded = 0
             self.interruption = None
-            lane = Lane("", self, lambda kind: self._source("", kind))
+            # An older cell's task may ask long after its cell: it must find its own records.
+            sources: list[RecordedSource] = []
+            lane = Lane("", self, lambda kind: _source(lane, kind, replay, sources))
             self._lanes = [lane]
+            self._sources = sources
             return lane
 
     def leave_position(self) -> None:
@@ -140,6 +144,11 @@ class RunPort:
     @property
     def replay(self) -> PositionReplay:
         return self._replay
+
+    def soft_differences(self) -> tuple[int, int]:
+        """Count the soft observations that were asked beyond the records, and the unasked ones."""
+        unasked = sum(each.left for each in self._sources) + self._replay.untaken_soft()
+        return sum(each.beyond for each in self._sources), unasked
 
     def set_latch(self, stop: Stop) -> Stop:
         """Stop the run: from now on every begin raises. The first reason stays."""
@@ -457,13 +466,6 @@ class RunPort:
                 yield self._storing.part(step.lane, step.ordinal, pieces)
                 pieces = []
 
-    def _source(self, lane_path: str, kind: str) -> Source | None:
-        values = self._replay.take_soft(lane_path, kind)
-        if not values and self._replay.is_live:
-            return None
-        lane = self._lanes[0]
-        return RecordedSource(values, kind, lane, self._replay)
-
     def _is_foreign(self, lane: Lane) -> bool:
         """Tell whether this is an older cell's line of control, or another task's."""
         if lane not in self._lanes:
@@ -494,3 +496,15 @@ class RunPort:
 
     def _count(self, kind: str, number: int = 1) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + number
+
+
+def _source(
+    lane: Lane, kind: str, replay: PositionReplay, sources: list[RecordedSource]
+) -> Source | None:
+    """Make the recorded source of one kind; None when it is to be read from the world."""
+    values = replay.take_soft(lane.path, kind)
+    if not values and replay.is_live:
+        return None
+    source = RecordedSource(values, kind, lane, replay)
+    sources.append(source)
+    return source

@@ -117,9 +117,9 @@ class Run:
             return "stopped"
         if self.port.parked is not None:
             return "in doubt"
-        is_behind = self._cursor < len(self.outline.positions)
-        is_replaying = self._running is not None and not self.port.is_live
-        return "replaying" if is_behind or is_replaying else "live"
+        if self._running is not None and not self._running.is_replay:
+            return "live" if self.port.is_live else "replaying"
+        return "replaying" if self._cursor < len(self.outline.positions) else "live"
 
     @property
     def next_position(self) -> int:

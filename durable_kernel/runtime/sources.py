@@ -17,11 +17,11 @@ class RecordedSource:
     """The column of one soft kind in one lane.
 
     Used up and live: the kind reads the world from then on. Used up and still replaying: the code
-    reads a clock more often than it did; it gets the last value, one tick later, and the position
-    counts it (H31).
+    reads a clock more often than it did; it gets the last value, one tick later, and that is
+    counted in `beyond` (H31).
     """
 
-    __slots__ = ("_kind", "_lane", "_last", "_replay", "_values")
+    __slots__ = ("_kind", "_lane", "_last", "_replay", "_values", "beyond")
 
     def __init__(self, values: list[Any], kind: str, lane: Lane, replay: PositionReplay) -> None:
         self._values = deque(values)
@@ -29,6 +29,12 @@ class RecordedSource:
         self._kind = kind
         self._lane = lane
         self._replay = replay
+        self.beyond = 0
+
+    @property
+    def left(self) -> int:
+        """Recorded values that nobody asked for yet."""
+        return len(self._values)
 
     def __call__(self, read: Callable[[], Any]) -> Any:
         if self._values:
@@ -38,7 +44,7 @@ class RecordedSource:
             value = read()
             self._lane.record[self._kind](value)
             return value
-        self._replay.soft_missing += 1
+        self.beyond += 1
         self._last = _tick(self._last) if self._last is not None else read()
         return self._last
 
