@@ -20,7 +20,7 @@ repeated for how long.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -178,7 +178,7 @@ class Step(Protocol):
 
     outcome: Outcome | None
     head: Any
-    parts: list[bytes]  # recorded parts in order, boundaries kept; of a cut stream: its prefix
+    parts: Iterable[bytes]  # recorded, in order, boundaries kept; of a cut stream: its prefix
 
     @property
     def idempotency_key(self) -> str:

@@ -240,8 +240,8 @@ class RunPort:
                 self._backlog.extend(self._drain_stream())
                 self.write_packed([])
 
-    def record_stray(self, step: LiveStep) -> None:
-        """A stream is read on after the cell that opened it: what it brings is not recorded."""
+    def record_stray(self) -> None:
+        """Report a stream that is read on after the cell that opened it: that is not recorded."""
         self._world.crossing("reads on an answer that an earlier cell began to read", is_act=True)
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None:
@@ -295,9 +295,7 @@ class RunPort:
             raise self._interruption_of(call.announced)
         if call.settled is not None and call.settled.generators is not None:
             self._world.restore_generators(call.settled.generators)
-        return RecordedStep(
-            outcome, self._storing.head_of(call), lambda: self._storing.parts_of(call), key
-        )
+        return RecordedStep(outcome, self._storing.head_of(call), self._storing.parts_of(call), key)
 
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
         is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
@@ -330,7 +328,7 @@ class RunPort:
             ordinal=ordinal,
             key=key,
             head=self._storing.head_of(cut) if cut else None,
-            parts=self._storing.parts_of(cut) if cut else None,
+            parts=self._storing.parts_of(cut) if cut else (),
         )
         if call.runs_user_code:
             step.generators_before = self._world.generators_before()
@@ -416,7 +414,7 @@ class RunPort:
                     parked.lane, parked.ordinal, parked.key, parked.call, parked.recorded
                 )
             complete = CallHistory(parked.recorded.announced, resolved=decision)
-            return RecordedStep(self._storing.outcome(complete), None, list, parked.key)
+            return RecordedStep(self._storing.outcome(complete), None, (), parked.key)
 
     def _write_outcome(self, step: LiveStep, outcome: Outcome, packed: tuple[int, bytes]) -> None:
         try:

@@ -5,7 +5,7 @@ A recorded one only serves; a live one records what the real call brings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from blake3 import blake3
@@ -22,7 +22,7 @@ class Recorder(Protocol):
 
     def record_part(self, step: LiveStep, data: bytes) -> None: ...
 
-    def record_stray(self, step: LiveStep) -> None: ...
+    def record_stray(self) -> None: ...
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None: ...
 
@@ -40,28 +40,15 @@ def derive_key(place: StepKey) -> str:
 class RecordedStep:
     """A complete call found in the journal. Parts are read from disk only when asked for."""
 
-    def __init__(
-        self, outcome: Outcome, head: Any, read_parts: Callable[[], list[bytes]], key: StepKey
-    ) -> None:
+    def __init__(self, outcome: Outcome, head: Any, parts: Iterable[bytes], key: StepKey) -> None:
         self.outcome: Outcome | None = outcome
         self.head = head
+        self.parts = parts
         self._key = key
-        self._read_parts = read_parts
-        self._parts: list[bytes] | None = None
 
     @property
     def idempotency_key(self) -> str:
         return derive_key(self._key)
-
-    @property
-    def parts(self) -> list[bytes]:
-        if self._parts is None:
-            self._parts = self._read_parts()
-        return self._parts
-
-    @parts.setter
-    def parts(self, value: list[bytes]) -> None:
-        self._parts = value
 
     def set_head(self, head: Any) -> None:
         """Do nothing: it is recorded."""
@@ -87,11 +74,11 @@ class LiveStep:
         ordinal: int,
         key: StepKey,
         head: Any = None,
-        parts: list[bytes] | None = None,
+        parts: Iterable[bytes] = (),
     ) -> None:
         self.outcome: Outcome | None = None
         self.head = head
-        self.parts: list[bytes] = parts or []
+        self.parts = parts
         self.lane = lane
         self.ordinal = ordinal
         self._key = key
@@ -115,7 +102,7 @@ class LiveStep:
 
     def add_part(self, data: bytes) -> None:
         if self.is_settled:
-            self._recorder.record_stray(self)
+            self._recorder.record_stray()
         else:
             self._recorder.record_part(self, data)
 
@@ -136,7 +123,7 @@ class UnjournaledStep:
     idempotency_key = ""
 
     def __init__(self) -> None:
-        self.parts: list[bytes] = []
+        self.parts: Iterable[bytes] = ()
 
     def set_head(self, head: Any) -> None:
         """Do nothing: it is not journaled."""

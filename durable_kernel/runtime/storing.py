@@ -8,7 +8,7 @@ becomes `ErrorFacts` again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +29,28 @@ from durable_kernel.history import (
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import Ending, ErrorFacts, Outcome, Secret
 
-__all__ = ["Storing"]
+__all__ = ["RecordedParts", "Storing"]
 
 _SECRET_HOLDERS = (dict, list, tuple)
+
+
+class RecordedParts:
+    """The parts of a recorded stream, as often as they are asked for; one record in memory."""
+
+    def __init__(self, records: Sequence[Part], blobs: BlobStore) -> None:
+        self._records = records
+        self._blobs = blobs
+
+    def __bool__(self) -> bool:
+        return bool(self._records)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for record in self._records:
+            content = self._blobs.read(blob_ref(record.blob)) if record.blob else record.content
+            start = 0
+            for size in record.sizes:
+                yield content[start : start + size]
+                start += size
 
 
 class Storing:
@@ -114,20 +133,13 @@ class Storing:
     def head_of(self, call: CallHistory) -> Any:
         return _open(call.head.value) if call.head is not None else None
 
-    def parts_of(self, call: CallHistory) -> list[bytes]:
-        """All recorded parts of a call, with their boundaries."""
-        return [piece for record in call.parts for piece in self._pieces(record)]
+    def parts_of(self, call: CallHistory) -> RecordedParts:
+        """Give all recorded parts of a call, with their boundaries. Blobs are read as they come."""
+        return RecordedParts(call.parts, self._blobs)
 
     def content_of(self, output: Output) -> Any:
         """Return the content of an output message, from its blob if it was large."""
         return self._value(output.content, output.blob)
-
-    def _pieces(self, record: Part) -> Iterator[bytes]:
-        content = self._blobs.read(blob_ref(record.blob)) if record.blob else record.content
-        start = 0
-        for size in record.sizes:
-            yield content[start : start + size]
-            start += size
 
     def _value(self, inline: Any, blob: list[Any] | None) -> Any:
         stored = self.records.decode(self._blobs.read(blob_ref(blob))) if blob else inline
