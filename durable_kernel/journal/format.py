@@ -44,6 +44,9 @@ FRAME_HEADER = struct.Struct("<III16sQBI")
 FRAME_SIGNED = struct.Struct("<IQBI")  # length, lsn, type, epoch
 FRAME_AFTER_CRC = struct.Struct("<I16sQBI")  # payload crc, tag, lsn, type, epoch
 LENGTH = struct.Struct("<I")
+LENGTH_AND_CRC = struct.Struct("<II")
+LENGTH_BYTES = LENGTH.size
+ALWAYS = 1 << 64  # beyond every lsn
 
 SEGMENT_HEADER_BYTES = SEGMENT_HEADER.size
 FRAME_HEADER_BYTES = FRAME_HEADER.size
@@ -130,25 +133,25 @@ def encode_frames(
     Only the last frame carries PROMISED: it is the witness for everything before it (H33). One bit
     per write keeps a power cut inside that very sync from looking like lost promised data.
     """
-    last = len(frames) - 1
     tag = previous_tag
+    lsn = first_lsn
+    unpromised_before = first_lsn + len(frames) - 1 if promised else ALWAYS
     pieces: list[bytes] = []
-    for index, (kind, payload) in enumerate(frames):
+    for kind, payload in frames:
         length = len(payload)
         if not 0 < length <= PAYLOAD_BYTES_MAX or not 0 <= kind <= TYPE_MAX:
             raise ValueError(
                 f"a frame has a type of 0 to {TYPE_MAX} and a payload of 1 to {PAYLOAD_BYTES_MAX} "
                 f"bytes, not type {kind} and {length} bytes"
             )
-        lsn = first_lsn + index
-        stored = kind | PROMISED if promised and index == last else kind
+        stored = kind if lsn < unpromised_before else kind | PROMISED
         signed = FRAME_SIGNED.pack(length, lsn, stored, epoch)
-        tag = blake3(tag + signed + payload, key=key).digest(length=TAG_BYTES)
-        rest = FRAME_AFTER_CRC.pack(crc32(payload), tag, lsn, stored, epoch)
-        raw_length = LENGTH.pack(length)
-        header_crc = LENGTH.pack(crc32(rest, crc32(raw_length, seed)))
-        pieces += (raw_length, header_crc, rest, payload)
-    return b"".join(pieces), tag
+        tag = blake3(tag + signed + payload, key=key).digest(TAG_BYTES)
+        after_crc = FRAME_AFTER_CRC.pack(crc32(payload), tag, lsn, stored, epoch)
+        header_crc = crc32(after_crc, crc32(signed[:LENGTH_BYTES], seed))
+        pieces.append(LENGTH_AND_CRC.pack(length, header_crc) + after_crc + payload)
+        lsn += 1
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), tag
 
 
 def header_crc_of(buffer: bytes, at: int, seed: int) -> int:

@@ -339,7 +339,7 @@ class Reading:
         return judged
 
     def _read_at(self, fd: int, place: int, size_bytes: int) -> bytes:
-        """Return bytes, none at the file's end. A method of its own: the writer may come between."""
+        """Return bytes, none at the file's end. A method, as here the writer may come between."""
         return os.pread(fd, size_bytes, place)
 
     # --- the foreign prefix -----------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 What holds at every instant, whatever fails:
 
-* The last segment's bytes up to `tip.end` are whole frames; behind it stands at most the rest of
+* The last segment's bytes up to `end` are whole frames; behind it stands at most the rest of
   one write that failed or was interrupted, and the next append cuts it first.
 * Frames are recorded once `append` has returned, and not if it raised, but for a poisoned journal:
   then they may be on disk or not.
@@ -39,15 +39,17 @@ from durable_kernel.journal.segments import segment_path
 CLOSED = -1
 
 
-class Tip(NamedTuple):
-    """Where the journal ends. One object, so that it changes in one step."""
+class Segment(NamedTuple):
+    """The segment that frames are appended to."""
 
     fd: int
-    segment: int
+    number: int
     seed: int
-    lsn: int
-    tag: bytes
-    end: int  # bytes of the segment that are whole frames
+
+
+# Where the journal ends: segment, last lsn and tag, bytes of the segment that are whole frames. One
+# object, so that it changes in one step; a plain tuple, as one is made for each append.
+Tip = tuple[Segment, int, bytes, int]
 
 
 class Tail:
@@ -59,18 +61,38 @@ class Tail:
         self.folder = folder
         self.run_id = run_id
         self.epoch = EPOCH_FIRST
-        self.tip = Tip(CLOSED, 0, 0, LSN_FIRST - 1, NO_TAG, 0)
+        self._tip: Tip = (Segment(CLOSED, 0, 0), LSN_FIRST - 1, NO_TAG, 0)
         self.complete_segments_bytes = 0
         self.is_unsynced = False
         self.poisoned_by = ""
         self._key = tag_key
         self._disk = disk
         self._segment_bytes_max = segment_bytes_max
-        self._is_unsettled = False  # bytes may stand behind `tip.end`
+        self._is_unsettled = False  # bytes may stand behind `end`
+
+    @property
+    def segment(self) -> Segment:
+        return self._tip[0]
+
+    @property
+    def lsn(self) -> int:
+        return self._tip[1]
+
+    @property
+    def tag(self) -> bytes:
+        return self._tip[2]
+
+    @property
+    def end(self) -> int:
+        return self._tip[3]
+
+    @property
+    def is_closed(self) -> bool:
+        return self.segment.fd == CLOSED
 
     def begin(self) -> None:
         """Make the first segment. Raises JournalFullError, JournalPoisonedError."""
-        self.tip = self._new_segment()
+        self._tip = self._new_segment()
 
     def resume(self, reading: Reading) -> None:
         """Stand behind the last whole frame, in the next epoch. The torn tail was cut before."""
@@ -80,7 +102,8 @@ class Tail:
             fd = self._disk.open(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise self.failure(error, path, 0) from error
-        self.tip = Tip(fd, reading.segment, reading.seed, reading.lsn, reading.tag, reading.offset)
+        segment = Segment(fd, reading.segment, reading.seed)
+        self._tip = (segment, reading.lsn, reading.tag, reading.offset)
         complete = range(1, reading.segment)
         self.complete_segments_bytes = sum(
             segment_path(self.folder, number).stat().st_size for number in complete
@@ -93,36 +116,36 @@ class Tail:
 
         Raises JournalFullError, JournalPoisonedError, and ValueError for a frame that does not fit.
         """
-        tip = self.tip
-        if self.poisoned_by or tip.fd == CLOSED:
+        segment, lsn, tag, end = self._tip
+        if self.poisoned_by or segment.fd == CLOSED:
             raise self.refusal()
         if self._is_unsettled:
             self._cut_back()
-        if tip.end >= self._segment_bytes_max and may_rotate:
-            tip = self._rotate()
+        if end >= self._segment_bytes_max and may_rotate:
+            segment, lsn, tag, end = self._rotate()
         content, tag = encode_frames(
             frames,
-            first_lsn=tip.lsn + 1,
+            first_lsn=lsn + 1,
             epoch=self.epoch,
-            previous_tag=tip.tag,
+            previous_tag=tag,
             key=self._key,
-            seed=tip.seed,
+            seed=segment.seed,
             promised=promised,
         )
         size_bytes = len(content)
         self._is_unsettled = True
         try:
-            written = self._disk.write(tip.fd, content)
+            written = self._disk.write(segment.fd, content)
         except OSError as error:
             raise self._write_failure(error, size_bytes) from error
         if written != size_bytes:
             raise self._write_failure(OSError(ENOSPC, "short write"), size_bytes)
-        end = tip.end + size_bytes
+        end += size_bytes
         # The file is in append mode: its position says where our bytes landed.
-        if os.lseek(tip.fd, 0, os.SEEK_CUR) != end:
+        if os.lseek(segment.fd, 0, os.SEEK_CUR) != end:
             raise self.poison("another process wrote to this segment")
-        lsn = tip.lsn + len(frames)
-        self.tip = Tip(tip.fd, tip.segment, tip.seed, lsn, tag, end)
+        lsn += len(frames)
+        self._tip = (segment, lsn, tag, end)
         self._is_unsettled = False
         self.is_unsynced = True
         if promised:
@@ -131,25 +154,32 @@ class Tail:
 
     def sync(self) -> None:
         """Return once all frames survive the death of the machine. Raises JournalPoisonedError."""
-        if self.poisoned_by or self.tip.fd == CLOSED:
+        if self.poisoned_by or self.is_closed:
             raise self.refusal()
         try:
-            self._disk.sync(self.tip.fd)
+            self._disk.sync(self.segment.fd)
         except OSError as error:
             raise self.poison(_reason(error)) from error
         self.is_unsynced = False
 
     def close(self) -> None:
         """Close the segment without syncing it."""
-        if (fd := self.tip.fd) != CLOSED:
-            self.tip = self.tip._replace(fd=CLOSED)
+        if (fd := self._forget()) != CLOSED:
             self._close(fd)
 
     def forget_in_child(self) -> None:
         """Close the copy of the descriptor that a fork inherited."""
-        if (fd := self.tip.fd) != CLOSED:
-            self.tip = self.tip._replace(fd=CLOSED)
+        if (fd := self._forget()) != CLOSED:
             os.close(fd)
+
+    def _forget(self) -> int:
+        segment, lsn, tag, end = self._tip
+        self._tip = (segment._replace(fd=CLOSED), lsn, tag, end)
+        return segment.fd
+
+    def _close(self, fd: int) -> None:
+        with suppress(OSError):  # what was to be synced has been, or the journal is poisoned
+            self._disk.close(fd)
 
     # --- failing ----------------------------------------------------------------------------------
 
@@ -172,7 +202,7 @@ class Tail:
 
     @property
     def _path(self) -> Path:
-        return segment_path(self.folder, max(self.tip.segment, 1))
+        return segment_path(self.folder, max(self.segment.number, 1))
 
     def _write_failure(self, error: OSError, wanted_bytes: int) -> JournalError:
         if error.errno in NO_ROOM:
@@ -182,7 +212,7 @@ class Tail:
     def _cut_back(self) -> None:
         """Remove what a failed or interrupted write left behind the last whole frame."""
         try:
-            self._disk.truncate(self.tip.fd, self.tip.end)
+            self._disk.truncate(self.segment.fd, self.end)
         except OSError as error:
             raise self.poison(_reason(error)) from error
         self._is_unsettled = False
@@ -191,26 +221,22 @@ class Tail:
 
     def _rotate(self) -> Tip:
         """Go on in the next segment. Done again from the start if it was interrupted."""
-        old = self.tip
+        old, old_end = self.segment, self.end
         self.sync()
-        self.tip = self._new_segment()
-        self.complete_segments_bytes += old.end
+        self._tip = self._new_segment()
+        self.complete_segments_bytes += old_end
         self._close(old.fd)
-        return self.tip
-
-    def _close(self, fd: int) -> None:
-        with suppress(OSError):  # what was to be synced has been, or the journal is poisoned
-            self._disk.close(fd)
+        return self._tip
 
     def _new_segment(self) -> Tip:
         """Make the segment behind the tip. An empty one of its name is replaced."""
-        number, lsn = self.tip.segment + 1, self.tip.lsn
+        number, lsn = self.segment.number + 1, self.lsn
         raw = encode_segment_header(
             self.run_id,
             number=number,
             first_lsn=lsn + 1,
             epoch=self.epoch,
-            previous_tag=self.tip.tag,
+            previous_tag=self.tag,
             key=self._key,
         )
         path = segment_path(self.folder, number)
@@ -224,7 +250,7 @@ class Tail:
             raise self.poison(_reason(error)) from error
         header = decode_segment_header(raw)
         assert header is not None
-        return Tip(fd, number, header.crc, lsn, header.tag, len(raw))
+        return Segment(fd, number, header.crc), lsn, header.tag, len(raw)
 
 
 def _reason(error: OSError) -> str:

@@ -36,7 +36,7 @@ from durable_kernel.journal.segments import (
     segment_numbers,
     segment_path,
 )
-from durable_kernel.journal.tail import CLOSED, Tail
+from durable_kernel.journal.tail import Tail
 
 SEGMENT_BYTES_MAX = 64 << 20
 FAST_SYNC_EVERY_S = 1.0
@@ -197,7 +197,7 @@ class Journal:
 
     def __repr__(self) -> str:
         tail = self._tail
-        is_closed = tail.tip.fd == CLOSED
+        is_closed = tail.is_closed
         state = "poisoned" if tail.poisoned_by else "closed" if is_closed else "open"
         return f"<Journal {self.run_id} epoch {self.epoch}, next lsn {self.next_lsn}, {state}>"
 
@@ -212,7 +212,7 @@ class Journal:
         if self._syncer is not None:
             self._syncer.join()
         with self._lock:
-            if self._tail.tip.fd == CLOSED:
+            if self._tail.is_closed:
                 return
             try:
                 if self._tail.is_unsynced and not self._tail.poisoned_by:
@@ -229,12 +229,12 @@ class Journal:
 
     @property
     def next_lsn(self) -> int:
-        return self._tail.tip.lsn + 1
+        return self._tail.lsn + 1
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all segments and blobs."""
-        return self._tail.complete_segments_bytes + self._tail.tip.end + self.blobs.size_bytes
+        return self._tail.complete_segments_bytes + self._tail.end + self.blobs.size_bytes
 
     def append(self, frames: Sequence[tuple[int, bytes]], *, sync: bool = False) -> int:
         """Write frames (type, payload) with one `os.write`; return the last lsn.
@@ -267,7 +267,7 @@ class Journal:
                     raise
             # A rotation would need room as well. But a segment with a successor is closed for ever.
             tail = self._tail
-            may_rotate = segment_path(self.folder, tail.tip.segment + 1).exists()
+            may_rotate = segment_path(self.folder, tail.segment.number + 1).exists()
             is_strict = self.level is Level.STRICT
             return tail.append(frames, promised=is_strict, may_rotate=may_rotate)
 
@@ -303,9 +303,9 @@ class Journal:
         """
         with self._lock:
             tail = self._tail
-            if tail.poisoned_by or tail.tip.fd == CLOSED or not tail.is_unsynced:
+            if tail.poisoned_by or tail.is_closed or not tail.is_unsynced:
                 return
-            fd = os.dup(tail.tip.fd)
+            fd = os.dup(tail.segment.fd)
             tail.is_unsynced = False
         try:
             self._disk.sync(fd)

@@ -229,14 +229,14 @@ def test_a_frame_of_an_older_epoch_after_a_newer_one_is_refused(tmp_path: Path) 
     create(folder).close()
     with reopen(folder) as journal:
         journal.append([(1, b"epoch 2")])
-        tip = journal._tail.tip
+        tip = journal._tail
     stale, _ = encode_frames(
         [(2, b"epoch 1")],
         first_lsn=tip.lsn + 1,
         epoch=1,
         previous_tag=tip.tag,
         key=tag_key(KEY, RUN_ID),
-        seed=tip.seed,
+        seed=tip.segment.seed,
         promised=False,
     )
     with segment_path(folder, 1).open("ab") as segment:
@@ -334,9 +334,9 @@ def test_a_witness_is_found_though_the_bytes_before_it_look_like_half_of_one() -
     FRAME_HEADER.pack_into(header, 0, *fields)
     fields[1] = header_crc_of(bytes(header), 0, 5)
     FRAME_HEADER.pack_into(header, 0, *fields)
-    tail = b"damage" + bytes(header)
+    tail = b"damage".ljust(20) + bytes(header)
 
-    assert list(promised_headers(tail, 5, lsn)) == [(6, lsn)]
+    assert list(promised_headers(tail, 5, lsn)) == [(20, lsn)]
 
 
 def test_another_version_of_the_format_is_refused_with_both_numbers(tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ class JournalAgainstList(RuleBasedStateMachine):
     @rule(batch=frames, sync=st.booleans())
     def append(self, batch: list[type_and_payload], sync: bool) -> None:
         assert self.journal is not None
-        segment = self.journal._tail.tip.segment
+        segment = self.journal._tail.segment.number
         self.journal.append(batch, sync=sync)
-        if self.journal._tail.tip.segment != segment:
+        if self.journal._tail.segment.number != segment:
             self.safe = len(self.written)  # rotation synced the old segment
         self.written += batch
         if self.level is Level.STRICT or (sync and self.level is Level.DEFAULT):

@@ -9,7 +9,6 @@ from durable_kernel.errors import JournalFullError, JournalPoisonedError
 from durable_kernel.journal import Frame, Journal, Level, scan
 from durable_kernel.journal.disk import Disk
 from durable_kernel.journal.segments import segment_numbers, segment_path
-from durable_kernel.journal.tail import CLOSED
 from durable_kernel.testing.faulty_disk import FaultyDisk, SimulatedCrash
 
 KEY = b"the key of one user, 32 bytes...."
@@ -44,7 +43,7 @@ def reopen(folder: Path, disk: Disk | None = None, *, level: Level = Level.DEFAU
 def die(journal: Journal) -> None:
     """Leave the journal as a killed process does: nothing synced, nothing said, the lock free."""
     journal._closing.set()
-    journal._tail.tip = journal._tail.tip._replace(fd=CLOSED)
+    journal._tail._forget()
     journal._run_lock.release()
     disk = journal._disk
     assert isinstance(disk, FaultyDisk)
