@@ -14,12 +14,19 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from durable_kernel import codec
 from durable_kernel.checkpoint.objects import load_object, store_object
-from durable_kernel.history import Finished, Opened, Outline, RecordCodec
+from durable_kernel.history import (
+    Finished,
+    Opened,
+    Outline,
+    PositionHistory,
+    RecordCodec,
+)
 from durable_kernel.journal import REAL_DISK, Disk, Journal, Level
 from durable_kernel.runtime.inbox import inbox_of
 from durable_kernel.runtime.run import Run
@@ -124,7 +131,7 @@ def _set_up(
     )
     known = run.outline.genesis
     genesis = known or _urandom(_GENESIS_BYTES)
-    _continue_clocks(surroundings, run.outline)
+    _continue_clocks(surroundings, run.outline, run.unfinished())
     run.port.write(_opener(surroundings, b"" if known else genesis, reason))
     surroundings.seed(genesis)
     run.keep_generators()
@@ -141,11 +148,19 @@ def _place(
     return store.create(run_id=settings.run, notebook=notebook, kernel_id=kernel_id)
 
 
-def _continue_clocks(surroundings: Surroundings, outline: Outline) -> None:
-    """Let monotonic clocks go on from the last recorded reading, also on another machine (H15)."""
-    readings = [each.clocks for each in outline.openers]
+def _continue_clocks(
+    surroundings: Surroundings, outline: Outline, unfinished: PositionHistory | None
+) -> None:
+    """Let monotonic clocks go on from the last recorded reading, also on another machine (H15).
+
+    What the interrupted cell read counts too: it is served again, and then the clock is read on.
+    """
+    readings: list[Mapping[str, Any]] = [each.clocks for each in outline.openers]
     readings += [each.committed.clocks for each in outline.positions if each.committed is not None]
-    last: dict[str, float] = {}
+    if unfinished is not None:
+        columns = unfinished.soft.items()
+        readings += [{kind: each} for (_, kind), column in columns for each in column]
+    last: dict[str, Any] = {}
     for reading in readings:
         for name, value in reading.items():
             last[name] = max(last.get(name, value), value)

@@ -201,6 +201,11 @@ class Run:
             return self._load(outline)
         return None
 
+    def unfinished(self) -> PositionHistory | None:
+        """Read what is recorded of the interrupted cell; None if there is none."""
+        unfinished = self.outline.open_position
+        return None if unfinished is None else self._load(unfinished)
+
     def replay_cell(self, history: PositionHistory) -> CellExecution:
         """Execute a recorded position again.
 
