@@ -17,6 +17,7 @@ from durable_kernel.effects import (
     httpx_transport,
     prompts,
     sleeping,
+    usage,
 )
 from durable_kernel.ports import Witness
 
@@ -24,7 +25,7 @@ __all__ = ["install"]
 
 # Clocks first: what is imported later then takes references to hooked ones. The detector last, so
 # that it does not hear the others at work.
-_HOOKED = (clocks, entropy, generators, sleeping, prompts, httpx_transport, detector)
+_HOOKED = (clocks, usage, entropy, generators, sleeping, prompts, httpx_transport, detector)
 
 
 def install(witness: Witness) -> None:

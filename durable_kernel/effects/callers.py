@@ -97,7 +97,11 @@ class Verdicts(dict[str | None, bool]):
         return verdict
 
 
-CLOCK_MACHINERY = Verdicts(_OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging"})
+# %time reads clocks for the cell, as often each time: its line of output comes out the same.
+CLOCK_MACHINERY = Verdicts(
+    _OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging"},
+    excepted=frozenset({"IPython.core.magics.execution", "IPython.utils.timing"}),
+)
 
 # Back-off between two HTTP attempts is as often as the recorded answers say: it can be skipped.
 SLEEP_MACHINERY = Verdicts(_OURS | _LOOPS | _JUPYTER | _IMPORT)

@@ -9,7 +9,7 @@ means five seconds after a reboot or on another machine (H15). Wall clocks have 
 
 Soft kinds are "time.NAME", "time.clock_gettime/ID" and "datetime.now" (µs since 1970).
 Not seen: clocks read in C (`np.datetime64("now")`, SQL `now()`), references taken before install
-(re-pointed in `timeit` only), os.times, resource.getrusage.
+(re-pointed in `timeit` only).
 """
 
 from __future__ import annotations

@@ -19,11 +19,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 from durable_kernel.effects import paths
-from durable_kernel.effects.paths import is_system_path
+from durable_kernel.effects.paths import is_system_path, is_way_to_cache
 from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, Witness
 
 __all__ = ["exclude", "install", "is_system_path"]
@@ -36,6 +37,7 @@ _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _LISTING_FLAGS = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
 # They describe the machine and change nothing; matplotlib, ctypes and platform start them unasked.
 _HARMLESS_PROGRAMS = frozenset({"fc-list", "ldconfig", "lscpu", "uname"})
+_SHELLS = frozenset({"bash", "dash", "sh", "zsh"})
 # Whoever reads source to import it, or to show it in a traceback, reads code and not data.
 _SOURCE_READERS = (
     "_frozen_importlib",
@@ -120,7 +122,8 @@ def _moved(verb: str) -> Callable[..., Sentence | None]:
     """Describe something with a source and a target; system files are both, or are acts."""
 
     def describe(source: Any, target: Any, *rest: Any) -> Sentence | None:
-        from_folder, to_folder = rest if len(rest) == 2 else (-1, *(rest or (-1,)))  # noqa: PLR2004
+        # A link has one folder, that of its target; the other two have one for each name.
+        from_folder, to_folder = (-1, -1, *rest)[-2:] if len(rest) != 1 else (-1, rest[0])
         if is_system_path(_below(from_folder, source)) and is_system_path(
             _below(to_folder, target)
         ):
@@ -140,15 +143,23 @@ def _below(folder: Any, path: Any) -> Any:
         return path
 
 
+def _made(path: Any, *rest: Any) -> Sentence | None:
+    return None if is_way_to_cache(path) else _make_folder(path, *rest)
+
+
+_make_folder = _changed("makes the folder")
+
+
 # --- processes ------------------------------------------------------------------------------------
 
 
 def _spawned(executable: Any, args: Any = (), *_: Any) -> Sentence | None:
     words = [args] if isinstance(args, (str, bytes)) else list(args or [executable])
     shown = [os.fsdecode(word) for word in words if isinstance(word, (str, bytes, os.PathLike))]
-    if shown[:2] in (["/bin/sh", "-c"], ["sh", "-c"]):
+    program = Path(shown[0]).name if shown else ""
+    if program in _SHELLS and shown[1:2] == ["-c"]:
         shown = shown[2:]
-    elif shown and Path(shown[0]).name in _HARMLESS_PROGRAMS:
+    elif program in _HARMLESS_PROGRAMS:
         return None
     return f"starts a process: {_short(' '.join(shown))}", True
 
@@ -161,6 +172,19 @@ def _killed(pid: Any, signal: Any) -> Sentence | None:
 
 def _forked() -> Sentence:
     return "forks this process", True
+
+
+def _forked_with_terminal() -> Sentence:
+    """Name the command, if it is pexpect that starts one: that is what `!command` does."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") in {"os", "pty"}:
+        frame = frame.f_back
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("ptyprocess"):
+        argv = frame.f_locals.get("argv")
+        if isinstance(argv, (list, tuple)):
+            return _spawned(None, argv) or ("starts a process", True)
+        frame = frame.f_back
+    return "starts a process in a terminal", True
 
 
 # --- network --------------------------------------------------------------------------------------
@@ -244,7 +268,7 @@ _DESCRIBE: dict[str, Callable[..., Sentence | None]] = {
     "os.scandir": _listed,
     "os.remove": _changed("removes"),
     "os.rmdir": _changed("removes the folder"),
-    "os.mkdir": _changed("makes the folder"),
+    "os.mkdir": _made,
     "os.chmod": _changed("changes the mode of"),
     "os.chown": _changed("changes the owner of"),
     "os.utime": _changed("changes the times of"),
@@ -264,7 +288,7 @@ _DESCRIBE: dict[str, Callable[..., Sentence | None]] = {
     "os.startfile": lambda path, *_: _spawned(path),
     "pty.spawn": lambda argv: _spawned(None, argv),
     "os.fork": _forked,
-    "os.forkpty": _forked,
+    "os.forkpty": _forked_with_terminal,
     "os.kill": _killed,
     "os.killpg": lambda group, signal: _killed(-group, signal),
     "socket.connect": _connected,

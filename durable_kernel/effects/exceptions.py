@@ -1,4 +1,4 @@
-"""Recorded endings, given back to user code. The names live in `ports`; this is where effects look."""
+"""Recorded endings, given back to user code. The names live in `ports`; effects look here."""
 
 from durable_kernel.ports import ReplayedError, rebuild_error, recorded_error, value_of
 

@@ -83,7 +83,7 @@ def fingerprint() -> bytes:
     if numpy_random is not None:
         return first + _numpy_fingerprint(numpy_random)
     waiting = _Genesis.numpy_waiting
-    return first + (_PRISTINE if waiting is None else _digest(repr(waiting).encode()))
+    return first + (_PRISTINE if waiting is None else _digest(_flat(waiting)))
 
 
 # --- random ---------------------------------------------------------------------------------------
@@ -136,7 +136,18 @@ def _numpy_fingerprint(numpy_random: Any) -> bytes:
 
 
 def _digest_numpy(numpy_random: Any) -> bytes:
-    return _digest(repr(_to_plain(numpy_random.get_state(legacy=False))).encode())
+    return _digest(_flat(numpy_random.get_state(legacy=False)))
+
+
+def _flat(state: Any) -> bytes:
+    """Join all values of a state, plain or not, in the order of their names."""
+    if isinstance(state, Mapping):
+        return b"".join(name.encode() + _flat(state[name]) for name in sorted(state))
+    if hasattr(state, "dtype"):
+        return bytes(state.tobytes())
+    if isinstance(state, (tuple, list)):
+        return bytes(state[1])  # an array, as `_to_plain` writes it
+    return repr(state).encode()
 
 
 def _to_plain(value: Any) -> Any:

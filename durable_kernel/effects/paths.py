@@ -14,7 +14,7 @@ from pathlib import Path
 
 from durable_kernel.effects.callers import LIBRARY_ROOTS
 
-__all__ = ["exclude", "is_system_path"]
+__all__ = ["exclude", "is_system_path", "is_way_to_cache"]
 
 # Devices keep nothing. /dev/shm is not here: it is memory that other processes see.
 _DEVICES = frozenset(
@@ -40,7 +40,7 @@ _READ_ONLY_MAC = ("/System/", "/Library/", "/private/etc/", "/opt/homebrew/")
 
 def _home(variable: str, *below: str) -> list[Path]:
     """Find a folder: named by an environment variable, else below the home, if that is known."""
-    named = os.environ.get(variable)
+    named = os.environ.get(variable) if variable else None
     if named:
         return [Path(named)]
     try:
@@ -52,8 +52,8 @@ def _home(variable: str, *below: str) -> list[Path]:
 def _cache_roots() -> tuple[str, ...]:
     """Find what libraries fill as a by-product of being used, and the state of Jupyter itself."""
     found = [
-        *_home("MPLCONFIGDIR", ".config", "matplotlib"),
-        *_home("MPLCONFIGDIR", ".cache", "matplotlib"),
+        *(path / "matplotlib" for path in _home("XDG_CONFIG_HOME", ".config")),
+        *(path / "matplotlib" for path in _home("XDG_CACHE_HOME", ".cache")),
         *(path / "fontconfig" for path in _home("XDG_CACHE_HOME", ".cache")),
         Path("/var/cache/fontconfig"),
         # History, profiles and the runtime folder: connection files, not results.
@@ -73,6 +73,9 @@ def _rooted(path: Path | str) -> str:
 _CACHES = _cache_roots()
 # matplotlib's own fallback when the home can't be written.
 _MATPLOTLIB_TEMPORARY = _rooted(tempfile.gettempdir()) + "matplotlib-"
+_FONTS = tuple(
+    _rooted(path) for path in (*_home("", ".fonts"), *_home("", ".local", "share", "fonts"))
+)
 _EXCLUDED: set[str] = set()
 
 
@@ -98,4 +101,14 @@ def is_system_path(path: str | bytes | os.PathLike[str], *, writing: bool = True
     inside = full + os.sep  # a folder is in itself
     if inside.startswith((*_CACHES, _MATPLOTLIB_TEMPORARY, *_EXCLUDED)):
         return True
-    return not writing and inside.startswith((*LIBRARY_ROOTS, *_READ_ONLY, *_READ_ONLY_MAC))
+    plots = os.environ.get("MPLCONFIGDIR")  # notebooks set it in their first cell
+    if plots and inside.startswith(_rooted(plots)):
+        return True
+    return not writing and inside.startswith(
+        (*LIBRARY_ROOTS, *_READ_ONLY, *_READ_ONLY_MAC, *_FONTS)
+    )
+
+
+def is_way_to_cache(path: str | bytes | os.PathLike[str]) -> bool:
+    """Tell whether a cache lies below `path`: its library makes the folders above it, too."""
+    return any(cache.startswith(_rooted(os.fsdecode(path))) for cache in _CACHES)

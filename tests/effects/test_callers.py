@@ -27,6 +27,7 @@ from durable_kernel.effects.callers import (
         ("jupyter_client.session", True, True, True),
         ("IPython.core.interactiveshell", True, True, True),
         ("IPython.core.display_functions", True, True, False),
+        ("IPython.core.magics.execution", False, True, True),
         ("multiprocessing.process", True, True, True),
         ("durable_kernel.runtime.run", True, True, True),
     ],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import socket
@@ -269,6 +270,30 @@ def test_other_threads_are_told_too(witness: FakeWitness) -> None:
     assert witness.acts == ["opens out for writing"]
 
 
+def test_a_cache_of_plots_may_be_moved_by_the_notebook(
+    witness: FakeWitness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "plots"))
+
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "fontlist.json").write_text("{}")
+
+    assert witness.crossings == []
+
+
+def test_the_folders_above_a_cache_are_made_with_it(witness: FakeWitness) -> None:
+    Path.home().mkdir(exist_ok=True)
+
+    assert witness.crossings == []
+
+
+def test_a_shell_line_is_told_by_its_command(witness: FakeWitness) -> None:
+    """IPython's `!command` goes through pexpect, and that through a fork."""
+    importlib.import_module("pexpect").run("/bin/sh -c 'echo hi'")
+
+    assert witness.acts == ["starts a process: echo hi"]
+
+
 def test_a_forked_child_is_left_alone(witness: FakeWitness) -> None:
     """The fork is told; the journal is the parent's, and so is the lane."""
     program = (
@@ -342,6 +367,10 @@ def test_readers_of_source_are_not_readers_of_data(witness: FakeWitness, module:
         (os.path.join(sys.prefix, "..", "x.json"), False, False),
         ("pkg/__pycache__/m.cpython-313.pyc", True, True),
         (os.path.expanduser("~/.ipython/profile_default/history.sqlite"), True, True),
+        (os.path.expanduser("~/.cache/matplotlib/fontlist.json"), True, True),
+        (os.path.expanduser("~/.cache/other/x.json"), True, False),
+        (os.path.expanduser("~/.fonts/x.ttf"), False, True),
+        (os.path.expanduser("~/.fonts/x.ttf"), True, False),
         (b"bytes.csv", True, False),
         (Path("data.csv"), True, False),
     ],
