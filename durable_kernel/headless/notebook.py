@@ -56,7 +56,7 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, mode)  # noqa: PTH101 - a path as mkstemp gave it
-        os.replace(name, path)  # noqa: PTH105
+        os.replace(name, path)  # noqa: PTH105 - as above
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
