@@ -1,4 +1,4 @@
-"""durable_kernel: a Jupyter kernel whose notebooks survive anything. In a notebook: `import durable_kernel as durable`.
+"""A Jupyter kernel whose notebooks survive. In a notebook: `import durable_kernel as durable`.
 
 Ordinary notebooks need none of these names; they are for what only the author can know.
 """
