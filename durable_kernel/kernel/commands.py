@@ -13,20 +13,29 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from durable_kernel.errors import DurableError, UsageError
 from durable_kernel.runtime import Run
 
-__all__ = ["Answer", "Asker", "answer", "durable_lines"]
+__all__ = ["Answer", "Asker", "Choice", "answer", "durable_lines"]
 
 _LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
 _LOG_LINES = 20
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
-    "resolve [EFFECT] --retry | --answer FILE | --fail | fresh"
+    "resolve [EFFECT] --retry | --answer FILE | --fail | restore [--redo | --without] | fresh"
 )
+
+
+class Choice(StrEnum):
+    """What a user wants of a restoration that stopped and asked."""
+
+    GO_ON = "go on"
+    REDO = "redo"
+    WITHOUT = "without"
 
 
 class Asker(Protocol):
@@ -41,6 +50,8 @@ class Asker(Protocol):
     def refusal_now(self) -> BaseException | None: ...
 
     def refuse_from_now(self, error: BaseException) -> None: ...
+
+    def restore_again(self, choice: Choice) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,16 @@ def _resolve(asker: Asker, words: list[str]) -> Answer:
     return _lines([_run_of(asker).resolve(given.effect, choice, content)])
 
 
+def _restore(asker: Asker, words: list[str]) -> Answer:
+    parser = _parser("restore")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--redo", action="store_true")
+    ways.add_argument("--without", action="store_true")
+    given = parser.parse_args(words)
+    choice = Choice.REDO if given.redo else Choice.WITHOUT if given.without else Choice.GO_ON
+    return _lines([asker.restore_again(choice)])
+
+
 def _fresh(asker: Asker, words: list[str]) -> Answer:
     _parser("fresh").parse_args(words)
     run = _run_of(asker)
@@ -150,6 +171,7 @@ _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
     "log": _log,
     "plan": _plan,
     "resolve": _resolve,
+    "restore": _restore,
     "status": _status,
 }
 

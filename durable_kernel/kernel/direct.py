@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ipykernel.jsonutil import json_clean
 
 from durable_kernel.errors import DurableError, Stop
+from durable_kernel.kernel.audience import Member
 from durable_kernel.kernel.commands import answer, durable_lines
 from durable_kernel.kernel.performing import error_content, refusal
 
@@ -56,20 +57,23 @@ class DirectAnswers:
         except (KeyError, TypeError, ValueError):
             return False
         if lines is None:
-            if not kernel.restoration.is_done:
-                kernel.restoration.progress.wait(message)
-            return False
+            if kernel.restoration.is_done:
+                return False
+            kernel.restoration.progress.wait(message)
+            return kernel.restoration.audience.join(Member(idents, message, frames))
         self._answer_lines(idents, message, lines)
         return True
 
-    async def watch_doubt(self) -> None:
-        """While the main thread is parked in a call, say so: it cannot."""
+    async def watch(self) -> None:
+        """While the main thread is busy restoring, or parked in a call, say so: it cannot."""
         kernel = self._kernel
         while True:
             await asyncio.sleep(_TICK_S)
             run = kernel.run
             if run is None or not kernel.is_busy:
                 continue
+            if kernel.is_restoring:
+                kernel.restoration.progress.tick()
             waiting = run.status()["in_doubt"] if run.state == "in doubt" else []
             doubt = "\n".join(str(each["what"]) for each in waiting)
             if doubt == self._doubt:

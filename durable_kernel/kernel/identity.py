@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Identity", "cell_file_name", "kernel_id_of", "notebook_of"]
+__all__ = ["Identity", "cell_folder", "kernel_id_of", "notebook_of"]
 
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
 
@@ -59,13 +59,12 @@ def notebook_of(session_name: str, cwd: Path) -> Path | None:
     return None
 
 
-def cell_file_name(run_id: str, position: int, nested: int = 0) -> str:
-    """Name the code of a cell, the same in every process, so that tracebacks are. Not a path.
+def cell_folder(run_id: str, position: int) -> str:
+    """Name the folder that a cell's code seems to be in: the same in every process.
 
-    `nested` counts further code blocks that the cell hands to IPython. Tools know the prefix.
+    It never exists. Tools recognise a notebook's code by its stock form, `/tmp/ipykernel_…/`.
     """
-    suffix = f"-{nested}" if nested else ""
-    return f"<ipython-input-{run_id}-{position}{suffix}>"
+    return f"/tmp/ipykernel_{run_id}-{position}"  # noqa: S108 - a name, no file
 
 
 def _names_session(connection_file: Path) -> bool:

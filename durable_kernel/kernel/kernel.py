@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -25,15 +25,22 @@ from typing import Any
 
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.jsonutil import json_clean
+from IPython.core.error import StdinNotImplementedError
 from traitlets import Enum, Type, Unicode
 
 from durable_kernel import runtime
 from durable_kernel.effects import prompts
 from durable_kernel.errors import DurableError, Stop
+from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.compiler import StableCompiler
 from durable_kernel.kernel.direct import DirectAnswers
 from durable_kernel.kernel.magics import register_magic
-from durable_kernel.kernel.outputs import Capture, CapturingSession, capture_children
+from durable_kernel.kernel.outputs import (
+    Capture,
+    CapturingSession,
+    capture_children,
+    watch_subscribers,
+)
 from durable_kernel.kernel.performing import (
     Asked,
     Performer,
@@ -41,6 +48,7 @@ from durable_kernel.kernel.performing import (
     flush_all,
     refusal,
 )
+from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreachable
 from durable_kernel.kernel.replaying import Restoration
 from durable_kernel.kernel.tracebacks import trim_in
 from durable_kernel.ports import CURRENT_LANE
@@ -87,9 +95,15 @@ class DurableKernel(IPythonKernel):
         self._has_asked_to_restore = False
         self._unjournaled_names: set[str] = set()
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
+        self.shell.compile.is_debugging = lambda: (
+            hasattr(self, "debugger") and self.debugger.is_started
+        )
+        self._info = self._describe()
         trim_in(self.shell)
         register_magic(self)
         capture_children(self.iopub_thread, self.session)
+        refuse_unreachable(self.stdin_socket)
+        self.has_subscriber = watch_subscribers(self.iopub_thread)
 
     # --- what the parts of this room need ---------------------------------------------------------
 
@@ -210,14 +224,28 @@ class DurableKernel(IPythonKernel):
         super().start()
         loop = self.shell_channel_thread.io_loop
         loop.add_callback(self._ask_to_restore)
-        loop.add_callback(self.direct.watch_doubt)
+        loop.add_callback(self.direct.watch)
 
     def _ask_to_restore(self) -> None:
         """Put the first message into the main thread's queue. Runs on the shell-channel thread."""
         if not self._has_asked_to_restore:
             self._has_asked_to_restore = True
-            manager = self.shell_channel_thread.manager
-            manager.get_shell_channel_to_subshell_socket(None).send(_RESTORE, copy=False)
+            self._post(_RESTORE)
+
+    def restore_again(self, choice: Choice) -> str:
+        """Go on restoring after a stop, as the user decided. Runs on the shell-channel thread."""
+        sentence = self.restoration.choose(choice)
+        self._post(_RESTORE)
+        return sentence
+
+    def forward_later(self, frames: Sequence[Any]) -> None:
+        """Hand a message that was held back to the main thread, behind what it has to do."""
+        self.shell_channel_thread.io_loop.add_callback(self._post, *frames)
+
+    def _post(self, *frames: Any) -> None:
+        manager = self.shell_channel_thread.manager
+        socket = manager.get_shell_channel_to_subshell_socket(None)
+        socket.send_multipart(list(frames), copy=False)
 
     async def shell_channel_thread_main(self, msg: Any) -> None:
         """Answer here what must not wait; forward the rest, behind the order to restore."""
@@ -360,21 +388,47 @@ class DurableKernel(IPythonKernel):
 
     def raw_input(self, prompt: object = "") -> str:
         """Ask the user, or take the recorded answer."""
-        read = partial(super().raw_input, prompt)
+        read = partial(self._read_line, str(prompt), is_secret=False)
         lane = CURRENT_LANE.get()
         return read() if lane is None else prompts.ask(lane, str(prompt), read, secret=False)
 
-    def getpass(self, prompt: str = "", stream: Any = None, **options: Any) -> str:
-        """Ask for a secret, or take the recorded answer; the journal keeps it encrypted."""
-        read = partial(super().getpass, prompt, stream, **options)
+    def getpass(self, prompt: str = "", stream: Any = None, **_options: Any) -> str:
+        """Ask for a secret, or take the recorded answer; the journal keeps it encrypted.
+
+        As in the stock kernel, `stream` and the options of a terminal mean nothing here.
+        """
+        read = partial(self._read_line, str(prompt), is_secret=True)
         lane = CURRENT_LANE.get()
         return read() if lane is None else prompts.ask(lane, str(prompt), read, secret=True)
+
+    def _read_line(self, prompt: str, *, is_secret: bool) -> str:
+        if not self._allow_stdin:
+            name = "getpass" if is_secret else "raw_input"
+            raise StdinNotImplementedError(
+                f"{name} was called, but this frontend does not support input requests."
+            )
+        flush_all(self._stdout, self._stderr)
+        return ask_client(self, prompt, self._receiver, is_secret=is_secret)
+
+    def _receiver(self) -> Receiver:
+        """Who is to be asked: the client that attached to the cell last, else its own."""
+        member = self.restoration.audience.newest()
+        if member is not None:
+            return member.idents, member.message
+        idents = self._get_shell_context_var(self._shell_parent_ident)
+        return idents, self.get_parent("shell")
 
     # --- what is not offered ----------------------------------------------------------------------
 
     @property
     def kernel_info(self) -> dict[str, Any]:
-        """Say what the stock kernel says, less subshells."""
+        """Say what the stock kernel says, less subshells. Made once, before the run is opened.
+
+        The banner holds a tip of the day, drawn from the generator that is the user's later (H9).
+        """
+        return self._info
+
+    def _describe(self) -> dict[str, Any]:
         info: dict[str, Any] = super().kernel_info
         offered = [each for each in info["supported_features"] if each != "kernel subshells"]
         return {**info, "supported_features": offered}

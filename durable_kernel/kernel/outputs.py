@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from ipykernel.iostream import BackgroundSocket, IOPubThread
@@ -20,7 +21,7 @@ from jupyter_client.session import Session
 
 from durable_kernel.runtime import CellExecution, CellResult, Run
 
-__all__ = ["OUTPUT_KINDS", "Capture", "CapturingSession", "capture_children"]
+__all__ = ["OUTPUT_KINDS", "Capture", "CapturingSession", "capture_children", "watch_subscribers"]
 
 OUTPUT_KINDS = frozenset(
     {
@@ -45,6 +46,8 @@ class Capture:
         self._parent_id = ""
         self._is_shown = True
         self._positions: dict[str, int] = {}
+        self._kept: list[tuple[str, Any]] = []
+        self._listeners: list[Mapping[str, Any]] = []
         self.is_restoring = False
 
     def attach(self, run: Run) -> None:
@@ -55,6 +58,12 @@ class Capture:
         """From now on outputs belong to this cell. Not shown: they are only compared."""
         with self._lock:
             self._execution, self._parent_id, self._is_shown = execution, parent_id, is_shown
+
+    def add_listener(self, parent: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Show what follows under this request, too. Returns what was shown so far."""
+        with self._lock:
+            self._listeners.append(parent)
+            return list(self._kept)
 
     def finish(self, execution: CellExecution, result: CellResult) -> bool:
         """Commit the cell. No output passes meanwhile: it is on disk before, or late."""
@@ -69,21 +78,31 @@ class Capture:
             if self._execution is not None and self._parent_id:
                 self._positions[self._parent_id] = self._execution.position
             self._execution = None
+            self._kept, self._listeners = [], []
 
-    def admits(self, kind: str, content: Any, metadata: Any, parent: Mapping[str, Any]) -> bool:
-        """Journal an output. Returns whether it may be published now."""
+    def audience(
+        self, kind: str, content: Any, metadata: Any, parent: Mapping[str, Any]
+    ) -> list[Mapping[str, Any]]:
+        """Journal an output. Returns the requests under which it may be published now."""
         if os.getpid() != self._pid:
-            return True
+            return [parent]
         parent_id = str(parent.get("msg_id") or "")
         with self._lock:
-            if self._execution is not None and self._is_running_cells(parent_id):
-                return self._execution.output(kind, content, metadata) and self._is_shown
+            execution = self._execution
+            if execution is not None and self._is_running_cells(parent_id):
+                is_safe = execution.output(kind, content, metadata)
+                if not is_safe or not self._is_shown:
+                    return []
+                if execution.is_open:
+                    self._kept.append((kind, content))
+                return [parent, *self._listeners]
             position = self._positions.get(parent_id)
             if position is None or self._run is None:
-                return True
+                return [parent]
             if self.is_restoring:
-                return False
-            return self._run.late_output(position, kind, content, metadata)
+                return []
+            is_safe = self._run.late_output(position, kind, content, metadata)
+            return [parent] if is_safe else []
 
     def _is_running_cells(self, parent_id: str) -> bool:
         return parent_id == self._parent_id or parent_id not in self._positions
@@ -118,20 +137,48 @@ class CapturingSession(Session):
             message = msg_or_type
         else:
             message = self.msg(msg_or_type, content, parent, header, metadata)
-        if not self._admits(message):
-            return message
-        return super().send(target, message, ident=ident, buffers=buffers, track=track)
+        for under in self._audience(message):
+            if under is not message["parent_header"]:
+                copy = self.msg(
+                    message["msg_type"], message["content"], dict(under), None, message["metadata"]
+                )
+                super().send(target, copy, ident=ident, buffers=buffers)
+            else:
+                super().send(target, message, ident=ident, buffers=buffers, track=track)
+        return message
 
     def send_past_journal(self, stream: Any, kind: str, content: Any, parent: Any) -> None:
         """Tell the user something that is no output of a cell: progress, notices, answers."""
         super().send(stream, kind, content, parent=parent, ident=kind.encode())
 
-    def _admits(self, message: Mapping[str, Any]) -> bool:
+    def _cull_digest_history(self) -> None:
+        """Forget some old signatures. The stock way draws from the user's generator (H9)."""
+        surplus = max(len(self.digest_history) // 10, 1)
+        for digest in list(islice(self.digest_history, surplus)):
+            self.digest_history.discard(digest)
+
+    def _audience(self, message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         kind = message["header"]["msg_type"]
+        parent = message["parent_header"]
         if kind not in OUTPUT_KINDS:
-            return True
-        parent = message.get("parent_header") or {}
-        return self.capture.admits(kind, message["content"], message["metadata"], parent)
+            return [parent]
+        return self.capture.audience(kind, message["content"], message["metadata"], parent)
+
+
+def watch_subscribers(thread: IOPubThread) -> threading.Event:
+    """Return an event that is set once somebody listens to IOPub. What is sent before is lost."""
+    event = threading.Event()
+    stream = getattr(thread, "_xpub_stream", None)
+    if stream is None:
+        event.set()  # an ipykernel whose socket does not tell
+        return event
+
+    def receive(frames: list[bytes]) -> None:
+        event.set()
+        thread._handle_subscription(frames)
+
+    stream.on_recv(receive)
+    return event
 
 
 def capture_children(thread: IOPubThread, session: CapturingSession) -> None:
@@ -144,7 +191,7 @@ def capture_children(thread: IOPubThread, session: CapturingSession) -> None:
         if len(frames) > 1 and frames[0] == thread._pipe_uuid:
             _, parts = session.feed_identities(frames[1:])
             message = session.deserialize(parts)
-            if not session._admits(message):
+            if not session._audience(message):
                 return
         thread._handle_pipe_msg(frames)
 

@@ -29,6 +29,8 @@ class Progress:
         self._plan = ""
         self._doubt = ""
         self._is_over = False
+        self._is_shown = False
+        self._is_due = False
         self.total = 0
         self.count = 0
 
@@ -37,38 +39,43 @@ class Progress:
         with self._lock:
             self._plan = str(run.plan)
             self.total = run.plan.cells + run.plan.has_open_cell
-            self._show("update_display_data")
+            self._show()
 
     def wait(self, parent: Mapping[str, Any]) -> None:
-        """Show progress under a waiting request, if it is the first one."""
+        """Show progress under this request, if it is the first and waits until the next tick."""
         with self._lock:
             if self._parent is None and not self._is_over:
                 self._parent = parent
-                self._show("display_data")
+
+    def tick(self) -> None:
+        """Let a moment pass. A wait that is over before is not worth a display."""
+        with self._lock:
+            if self._parent is not None and not self._is_due:
+                self._is_due = True
+                self._show()
 
     def advance(self) -> None:
         """One more position is done."""
         with self._lock:
             self.count += 1
-            self._show("update_display_data")
+            self._show()
 
     def doubt(self, sentence: str) -> None:
         """Say that an act waits for a decision of the user (empty: no more)."""
         with self._lock:
             if sentence != self._doubt:
                 self._doubt = sentence
-                self._show("update_display_data")
+                self._show()
 
     def end(self) -> None:
         """Leave one line where the progress was, or say the refusal."""
         with self._lock:
             self._is_over = True
             refusal = self._kernel.refusal_now()
-            if self._parent is not None and refusal is not None:
-                self._send("update_display_data", str(refusal))
-            elif self._parent is not None:
-                told = self._kernel.run.take_notices() if self._kernel.run is not None else []
-                self._send("update_display_data", "\n".join(told))
+            if self._is_shown and refusal is not None:
+                self._send(str(refusal))
+            elif self._is_shown and self._kernel.run is not None:
+                self._send("\n".join(self._kernel.run.take_notices()))
 
     def summary(self, run: Run) -> str:
         """One line: what was restored, and that nothing was repeated."""
@@ -78,15 +85,17 @@ class Progress:
         answered = "1 recorded call was" if calls == 1 else f"{calls:,} recorded calls were"
         return f"restored {cells}; {answered} answered from the journal and not repeated."
 
-    def _show(self, kind: str) -> None:
-        if self._parent is None or self._is_over:
+    def _show(self) -> None:
+        if not self._is_due or self._is_over or not self.total:
             return
-        lines = [f"restoring: cell {self.count + 1} of {self.total}" if self.total else "restoring"]
-        lines += [each for each in (self._plan, self._doubt) if each]
-        self._send(kind, "\n".join(lines))
+        position = min(self.count + 1, self.total)
+        lines = [f"restoring: cell {position} of {self.total}", self._plan, self._doubt]
+        self._send("\n".join(filter(None, lines)))
 
-    def _send(self, kind: str, text: str) -> None:
+    def _send(self, text: str) -> None:
         assert self._parent is not None
+        kind = "update_display_data" if self._is_shown else "display_data"
+        self._is_shown = True
         content = {"data": bundle(text), "metadata": {}, "transient": {"display_id": self._id()}}
         self._kernel.session.send_past_journal(
             self._kernel.iopub_socket, kind, content, self._parent

@@ -25,8 +25,11 @@ from durable_kernel.errors import (
     RunLockedError,
     RunSuspendedError,
     Stop,
+    UsageError,
 )
 from durable_kernel.history import PositionHistory
+from durable_kernel.kernel.audience import Audience
+from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.histories import kept_out_of_database
 from durable_kernel.kernel.identity import Identity
 from durable_kernel.kernel.performing import Asked, Performance
@@ -41,6 +44,11 @@ _LOCK_RETRIES = 50
 _LOCK_RETRY_S = 0.1
 """A change of kernels starts the new process before the old one is gone (0.6 s were measured)."""
 
+_SUBSCRIBER_TRIES = 20
+_SUBSCRIBER_RETRY_S = 0.05
+_SUBSCRIBERS_MORE_S = 0.2
+"""Clients connect again each 0.1 s; the first one is waited for, then the others get their time."""
+
 
 class Restoration:
     """What happens between start and the first cell. `is_done` once requests may pass."""
@@ -48,7 +56,9 @@ class Restoration:
     def __init__(self, kernel: DurableKernel) -> None:
         self._kernel = kernel
         self.progress = Progress(kernel)
+        self.audience = Audience(kernel)
         self.finished = asyncio.Event()
+        self._choice: Choice | None = None
 
     @property
     def is_done(self) -> bool:
@@ -59,10 +69,10 @@ class Restoration:
         kernel = self._kernel
         kernel.publish_state("busy", {})
         try:
-            run = await self._open()
+            run = kernel.run or await self._open()
             if run is not None:
                 kernel.attach(run)
-                if run.settings.resume is runtime.Resume.EAGER:
+                if self._may_replay(run):
                     await self._replay(run)
         finally:
             if kernel.run is None and kernel.refusal is None:
@@ -71,8 +81,49 @@ class Restoration:
                 )
             kernel.capture.is_restoring = False
             self.finished.set()
+            self.audience.end(None)
             self.progress.end()
             kernel.publish_state("idle", {})
+
+    def choose(self, choice: Choice) -> str:
+        """Take the user's decision; the main thread carries it out. Raises UsageError."""
+        run = self._kernel.run
+        if run is None or run.latch is not None or not self.is_done:
+            raise UsageError("nothing can be restored now; restart the kernel.")
+        if self._kernel.refusal_now() is None:
+            raise UsageError("everything is restored already.")
+        self._choice = choice
+        self.finished.clear()
+        return "restoring goes on; cells wait for it."
+
+    def _may_replay(self, run: runtime.Run) -> bool:
+        """Apply what the user chose, or ask first if the replay is going to take very long."""
+        kernel = self._kernel
+        choice, self._choice = self._choice, None
+        if choice is not None:
+            kernel.refusal = None
+            run.settings = replace(run.settings, redo=choice is Choice.REDO)
+            return choice is not Choice.WITHOUT or self._leave_behind(run)
+        if run.settings.resume is not runtime.Resume.EAGER:
+            return False
+        if run.plan.computing_s <= run.settings.replay_ask_s:
+            return True
+        kernel.refusal = RunSuspendedError(
+            f"restoring this run means {run.plan}. `%durable restore` starts it; `%durable fresh` "
+            "archives the run and starts a new one."
+        )
+        return False
+
+    def _leave_behind(self, run: runtime.Run) -> bool:
+        """Go on with the state before the position that cannot be executed again."""
+        left = run.next_recorded()
+        try:
+            if left is not None:
+                run.branch(left.position, "left behind by the user")
+        except (DurableError, Stop) as error:
+            self._kernel.refusal = error
+            return False
+        return True
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -124,6 +175,8 @@ class Restoration:
         kernel = self._kernel
         kernel.capture.is_restoring = True
         self.progress.begin(run)
+        if run.outline.open_position is not None:
+            self.audience.expect(run.outline.open_position.cell)
         try:
             for history in run.recorded():
                 kernel.restore_count(history.cell.request.get("execution_count"))
@@ -141,7 +194,8 @@ class Restoration:
             kernel.refusal = error
             return
         _count_past_the_end(kernel, run)
-        run.tell(self.progress.summary(run)) if self.progress.count else None
+        if self.progress.count:
+            run.tell(self.progress.summary(run))
 
     async def _repeat(self, run: runtime.Run, history: PositionHistory) -> Performance:
         """Execute a committed position again: nothing is shown, nothing is asked."""
@@ -161,20 +215,32 @@ class Restoration:
         """
         kernel = self._kernel
         execution = run.replay_cell(history)
+        await self._wait_for_subscribers()
         request = execution.request
         parent = _parent_of(request)
         kernel.set_parent(request.idents, parent, channel="shell")
         kernel.publish_state("busy", parent)
         kernel.publish("clear_output", {"wait": False})
+        self.audience.begin()
         with kept_out_of_database(kernel.shell), kernel.interruptible():
             performance = await kernel.performer.perform(
                 execution, asked_again(request), is_shown=True
             )
         kernel.tell_notices()
         if performance.is_final or kernel.refusal_now() is not None:
-            kernel.send_reply(request.idents, parent, json_clean(performance.reply))
+            reply = json_clean(performance.reply)
+            kernel.send_reply(request.idents, parent, reply)
+            self.audience.end(reply)
         kernel.publish_state("idle", parent)
         kernel.publish_state("busy", {})
+
+    async def _wait_for_subscribers(self) -> None:
+        """Give clients of the dead process a moment to come back: what is sent before is lost."""
+        for _ in range(_SUBSCRIBER_TRIES):
+            if self._kernel.has_subscriber.is_set():
+                await asyncio.sleep(_SUBSCRIBERS_MORE_S)
+                return
+            await asyncio.sleep(_SUBSCRIBER_RETRY_S)
 
     def _check(self, performance: Performance, history: PositionHistory) -> None:
         if performance.was_stopped:

@@ -1,0 +1,162 @@
+"""While the main thread is busy: kernel info, %durable lines, the wait of others (H35)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.conftest import Start
+from tests.kernel.live import LiveKernel, printed
+
+pytestmark = pytest.mark.slow
+
+
+def _spun(start: Start) -> LiveKernel:
+    """A killed kernel whose replay computes for some seconds."""
+    kernel = start()
+    kernel.run("total = 0\nfor i in range(60_000_000): total += i")
+    kernel.run("spun = total")
+    kernel.kill()
+    return kernel
+
+
+def test_kernel_info_is_answered_at_once_while_a_replay_computes(start: Start) -> None:
+    kernel = _spun(start)
+
+    ready_s = kernel.start()
+    waiting = kernel.ask("spun")
+    asked = kernel.client.kernel_info()
+    reply = kernel.client.get_shell_msg(timeout=2)
+    status = kernel.run("%durable status")
+    shown = kernel.wait(waiting)
+
+    assert ready_s < 2
+    assert reply["parent_header"]["msg_id"] == asked
+    assert "restoring" in status.plain() or "replaying" in status.plain()
+    assert shown.plain() == "1799999970000000"
+
+
+def test_a_request_that_waits_for_the_replay_shows_its_progress(start: Start) -> None:
+    kernel = _spun(start)
+    kernel.start()
+
+    shown = kernel.run("spun")
+
+    texts = [content["data"]["text/plain"] for _, content in shown.outputs if "data" in content]
+    assert shown.kinds[0] == "display_data"
+    assert texts[0].startswith("restoring: cell 1 of 2\n2 cells")
+    assert texts[-2].startswith("restored 2 cells; 0 recorded calls were answered")
+    assert texts[-1] == "1799999970000000"
+
+
+def test_durable_lines_are_answered_while_a_cell_runs(start: Start) -> None:
+    kernel = start()
+    busy = kernel.ask("import time\nprint('begun', flush=True)\ntime.sleep(3)")
+    kernel.watch(busy, printed("begun"))
+
+    began = time.monotonic()
+    status = kernel.run("%durable status")
+    plan = kernel.run("%durable plan\n%durable log -n 1")
+    wrong = kernel.run("%durable nonsense")
+    answered_s = time.monotonic() - began
+    shown = kernel.wait(busy)
+
+    assert answered_s < 2
+    assert "nightly" in status.plain()
+    assert plan.kinds == ["display_data", "display_data"]
+    assert wrong.reply["ename"] == "UsageError"
+    assert shown.reply["execution_count"] == 1
+
+
+def test_durable_lines_take_no_number_and_are_no_positions(start: Start) -> None:
+    kernel = start()
+    kernel.run("%durable status")
+    first = kernel.run("1")
+    kernel.run("%durable log")
+    kernel.kill()
+
+    kernel.start()
+    second = kernel.run("2")
+
+    assert [first.reply["execution_count"], second.reply["execution_count"]] == [1, 2]
+
+
+def test_an_interrupt_during_a_replay_stops_it_and_says_so(start: Start) -> None:
+    kernel = _spun(start)
+    kernel.start()
+
+    kernel.interrupt()
+    refused = kernel.run("spun")
+    chosen = kernel.run("%durable restore")
+    shown = kernel.run("spun")
+
+    assert refused.reply["ename"] == "RunSuspendedError"
+    assert "interrupted at cell 0" in refused.reply["evalue"]
+    assert chosen.status == "ok"
+    assert shown.plain() == "1799999970000000"
+
+
+def test_running_the_interrupted_cell_again_attaches_to_it(start: Start) -> None:
+    kernel = start()
+    kernel.run("import time")
+    code = "for i in range(3):\n    print('step', i, flush=True)\n    time.sleep(1)\n'end'"
+    first = kernel.ask(code)
+    kernel.watch(first, printed("step 1"))
+    kernel.kill()
+    kernel.start()
+
+    again = kernel.run(code)
+    count = kernel.run("1").reply["execution_count"]
+
+    assert again.text() == "step 0\nstep 1\nstep 2\n"
+    assert again.plain() == "'end'"
+    assert again.status == "ok"
+    assert again.reply["execution_count"] == 2
+    assert count == 3
+
+
+def test_a_resumed_cell_asks_the_client_that_attaches_for_input(start: Start) -> None:
+    kernel = start()
+    code = "first = input('a? ')\nsecond = input('b? ')\nfirst + second"
+    kernel.ask(code, allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=10)
+    kernel.client.input("typed before ")
+    assert kernel.client.get_stdin_msg(timeout=10)["content"]["prompt"] == "b? "
+    kernel.kill()
+    kernel.start()
+
+    again = kernel.ask(code, allow_stdin=True)
+    prompts = [kernel.client.get_stdin_msg(timeout=10)["content"]["prompt"]]
+    kernel.client.input("the kill")
+    shown = kernel.wait(again)
+
+    assert prompts == ["b? "]
+    assert shown.plain() == "'typed before the kill'"
+
+
+def test_a_kernel_whose_run_is_locked_refuses_cells_in_one_sentence(
+    start: Start, tmp_path: Path
+) -> None:
+    first = start()
+    first.run("x = 1")
+
+    second = start("b", DURABLE_HOME=str(first.folder / "home"))
+    refused = second.run("x = 2")
+    status = second.run("%durable status")
+
+    assert refused.reply["ename"] == "RunLockedError"
+    assert "another process is writing this run" in refused.reply["evalue"]
+    assert "RunLockedError" in status.plain()
+    assert first.run("x").plain() == "1"
+
+
+def test_a_subshell_is_refused(start: Start) -> None:
+    kernel = start()
+
+    message = kernel.client.session.msg("create_subshell_request")
+    kernel.client.control_channel.send(message)
+    reply = kernel.client.get_control_msg(timeout=5)
+
+    assert reply["content"]["status"] == "error"
