@@ -59,8 +59,8 @@ coverage: $(installed)  ## the tests with branch coverage, one interpreter
 demo: $(VENV)/.installed-demo  ## a real pipeline, killed and resumed (ATTACK=1: you press the key)
 	$(bin)/python -m notebooks.demo $(if $(ATTACK),--attack) $(ARGS)
 
-bench: $(installed)  ## the budgets of the design, measured
-	$(bin)/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/.installed-bench  ## the budgets of the design, measured
+	$(bin)/python -m benchmarks.run $(ARGS)
 
 campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
 	$(bin)/python -m tests.crash.campaign $(if $(KILLS),--kills $(KILLS)) $(ARGS)

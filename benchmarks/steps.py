@@ -1,0 +1,87 @@
+"""Row 5: a step with a synced announcement, against a DBOS step on SQLite, live and on replay.
+
+Three engines run in three processes and take turns of a few steps each, beside a bare append and
+sync of 200 bytes on the same disk. Then all three are killed, started again, and take the same
+turns from what they recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.aside import Aside
+from benchmarks.figures import Budget, Effort, Figure, Rounds
+from benchmarks.machine import SyncProbe
+
+__all__ = ["measure"]
+
+_STEPS_PER_TURN = 20
+_DBOS = {"DBOS": "delete", "DBOS, WAL": "wal"}
+
+
+def measure(folder: Path, effort: Effort) -> list[Figure]:
+    """Measure live, kill, measure again. Without DBOS installed only our own side is shown."""
+    rounds = effort.pick(60, 20, 2)
+    live, syncs = _take_turns(folder, rounds, bodies=_STEPS_PER_TURN)
+    replay, _ = _take_turns(folder, rounds, bodies=0)
+    return _figures(live, replay, syncs)
+
+
+def _take_turns(folder: Path, rounds: int, *, bodies: int) -> tuple[Rounds, float]:
+    """Let all sides take their turns. `bodies`: how many bodies must run in each."""
+    found = Rounds("µs")
+    syncs = 0
+    with ExitStack() as stack:
+        probe = stack.enter_context(SyncProbe(folder))
+        sides = {"durable": stack.enter_context(_start(folder, "durable"))}
+        if find_spec("dbos") is not None:
+            for name, mode in _DBOS.items():
+                sides[name] = stack.enter_context(_start(folder, "dbos", mode))
+        for _ in range(rounds):
+            sample = {"bare sync": probe.seconds() * 1e6}
+            for name, side in sides.items():
+                answer = side.turn(_STEPS_PER_TURN)
+                assert answer["bodies"] == bodies, f"{name}: {answer}"
+                sample[name] = answer["seconds"] / _STEPS_PER_TURN * 1e6
+                syncs += answer["syncs"]
+            found.add(**sample)
+    return found, syncs / rounds / _STEPS_PER_TURN
+
+
+def _start(folder: Path, *arguments: str) -> Aside:
+    own = folder / "-".join(arguments)
+    own.mkdir(exist_ok=True)
+    engine, *rest = arguments
+    return Aside("benchmarks.steps_sides", engine, str(own), *rest, log=own / "log")
+
+
+def _figures(live: Rounds, replay: Rounds, syncs: float) -> list[Figure]:
+    note = f"{syncs:g} sync per step"
+    figures = [
+        live.figure(
+            "5",
+            "step, live: beyond the bare sync",
+            lambda m: m["durable"] - m["bare sync"],
+            unit="µs",
+            sides=("bare sync", "durable"),
+            note=note,
+        )
+    ]
+    for name in _DBOS:
+        if name in live.sides:
+            figures += [
+                _against(live, "live", name, Budget(10, is_upper=False)),
+                _against(replay, "replay", name, Budget(100, is_upper=False)),
+            ]
+    return figures
+
+
+def _against(found: Rounds, how: str, name: str, budget: Budget) -> Figure:
+    def times_cheaper(medians: Mapping[str, float]) -> float:
+        return medians[name] / medians["durable"]
+
+    what = f"step, {how}: {name} / durable"
+    return found.figure("5", what, times_cheaper, budget=budget, sides=(name, "durable"))
