@@ -11,6 +11,8 @@ import pickle
 
 import cloudpickle
 
+from durable_kernel.errors import OutcomeNotStorableError
+
 __all__ = ["load_object", "store_object"]
 
 _PROTOCOL = 5
@@ -19,11 +21,14 @@ _PROTOCOL = 5
 def store_object(value: object) -> bytes:
     """Pickle by protocol 5; cloudpickle, so that classes defined in a cell are carried by value.
 
-    Raises what the pickler raises (TypeError, PicklingError, …); the codec turns it into
-    OutcomeNotStorableError.
+    Raises OutcomeNotStorableError, whatever the pickler or a method of the value raised.
     """
     buffer = io.BytesIO()
-    cloudpickle.Pickler(buffer, protocol=_PROTOCOL).dump(value)
+    try:
+        cloudpickle.Pickler(buffer, protocol=_PROTOCOL).dump(value)
+    except Exception as error:  # noqa: BLE001 - __reduce__ and its kin are foreign code
+        reason = f"{type(error).__name__}: {error}"
+        raise OutcomeNotStorableError("the call", type(value).__qualname__, reason) from None
     return buffer.getvalue()
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from durable_kernel.errors import JournalError, RunSuspendedError
+from durable_kernel.errors import JournalError, JournalFullError, RunSuspendedError
 from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
 from durable_kernel.ports import entered
 from durable_kernel.replay import PositionReplay
@@ -142,7 +142,7 @@ class CellExecution:
                 [self._run.storing.output(kind, dict(content), dict(metadata or {}), late)]
             )
         except JournalError as error:
-            port.set_latch(RunSuspendedError(str(error)))
+            port.set_latch(_stopped(self.position, error))
             return False
         return True
 
@@ -164,7 +164,7 @@ class CellExecution:
         try:
             port.write(self._commit(result), sync=True)
         except JournalError as error:
-            port.set_latch(RunSuspendedError(str(error)))
+            port.set_latch(_stopped(self.position, error))
             return False
         self.is_committed = True
         run.committed(self)
@@ -244,6 +244,17 @@ class CellExecution:
             inexact=raised > run.port.interrupts_recorded,
             asked_exit=result.asked_exit,
         )
+
+
+def _stopped(position: int, error: JournalError) -> RunSuspendedError:
+    """Say why a cell stops in its middle. Its position stays open, so a restart goes on inside."""
+    if isinstance(error, JournalFullError):
+        return RunSuspendedError(
+            f"cell {position} stops here: {error.path} has no room for {error.wanted_bytes} bytes "
+            f"({error.reason}). Nothing that was shown or done is lost. Free some space and "
+            "restart the kernel: the cell goes on from here."
+        )
+    return RunSuspendedError(f"cell {position} stops here: {error}")
 
 
 def _comparable(outputs: list[tuple[str, Any]]) -> dict[str, list[Any]]:

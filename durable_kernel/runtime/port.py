@@ -15,13 +15,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from durable_kernel.errors import (
     DivergenceError,
     JournalFullError,
-    OutcomeNotStorableError,
     RequestInterrupted,
     RunSuspendedError,
     Stop,
@@ -30,9 +29,7 @@ from durable_kernel.history import (
     Announced,
     CallHistory,
     Choice,
-    Head,
     Noted,
-    Observed,
     Record,
     Resolved,
 )
@@ -64,6 +61,7 @@ from durable_kernel.replay import (
 )
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import Parked
+from durable_kernel.runtime.pending import Packed, Pending
 from durable_kernel.runtime.sources import RecordedSource
 from durable_kernel.runtime.steps import LiveStep, RecordedStep, StepKey, UnjournaledStep
 from durable_kernel.runtime.storing import Storing
@@ -72,9 +70,6 @@ from durable_kernel.runtime.world import World
 __all__ = ["RunPort"]
 
 _DECLARED = Repeat(float("inf"), "declared idempotent")
-
-_PENDING_BYTES_MAX = 1 << 20
-"""Parts of a stream wait in memory up to this size, then they are written."""
 
 
 class RunPort:
@@ -95,10 +90,8 @@ class RunPort:
         self.parked: Parked | None = None
         self.position = -1
         self.lock = threading.RLock()
-        self.counts: dict[str, int] = {}
         self.interrupts_recorded = 0
         self.interruption: tuple[str, int] | None = None
-        self.has_lost_outcome = False
         self._journal = journal
         self._storing = storing
         self._world = world
@@ -106,12 +99,8 @@ class RunPort:
         self._interrupts = interrupts
         self._leave = leave
         self._replay = PositionReplay(None, is_open=True)
-        self._lanes: list[Lane] = []
+        self._pending = Pending(journal, storing)
         self._sources: list[RecordedSource] = []
-        self._draws: list[tuple[str, str, Any]] = []
-        self._stream: list[tuple[LiveStep, bytes]] = []
-        self._stream_bytes = 0
-        self._backlog: list[tuple[int, bytes]] = []
         self._open_steps: list[LiveStep] = []
 
     # --- for the runtime --------------------------------------------------------------------------
@@ -121,21 +110,19 @@ class RunPort:
         with self.lock:
             self.position = position
             self._replay = replay
-            self.counts = {}
             self.interrupts_recorded = 0
             self.interruption = None
             # An older cell's task may ask long after its cell: it must find its own records.
             sources: list[RecordedSource] = []
             lane = Lane("", self, lambda kind: _source(lane, kind, replay, sources))
-            self._lanes = [lane]
+            self._pending.enter(lane)
             self._sources = sources
             return lane
 
     def leave_position(self) -> None:
         """End the cell: what its tasks and threads still ask is no longer its own."""
         with self.lock:
-            self._backlog.extend(self._drain())
-            self._lanes = []
+            self._pending.leave()
 
     @property
     def is_live(self) -> bool:
@@ -144,6 +131,11 @@ class RunPort:
     @property
     def replay(self) -> PositionReplay:
         return self._replay
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Effects of this position by kind, as far as they are written."""
+        return self._pending.counts
 
     def soft_differences(self) -> tuple[int, int]:
         """Count the soft observations that were asked beyond the records, and the unasked ones."""
@@ -162,17 +154,13 @@ class RunPort:
         with self._interrupts, self.lock:
             self.write_packed([self._storing.records.pack(each) for each in records], sync=sync)
 
-    def write_packed(self, packed: list[tuple[int, bytes]], *, sync: bool = False) -> None:
+    def write_packed(self, packed: list[Packed], *, sync: bool = False) -> None:
         """Write packed records behind everything that waits.
 
         On a full disk what waits goes on waiting.
         """
         with self._interrupts, self.lock:
-            self._backlog.extend(self._drain())
-            frames = [*self._backlog, *packed]
-            if frames:
-                self._journal.append(frames, sync=sync)
-            self._backlog.clear()
+            self._pending.append(packed, sync=sync)
 
     def close_steps(self) -> None:
         """At a position's end: whatever was begun and not settled was abandoned (H17)."""
@@ -214,12 +202,17 @@ class RunPort:
                 raise self.set_latch(self._divergence(verdict))
             with suspended():
                 value = produce()
-            self._draws.append((lane.path, kind, value))
-            self._count(kind.partition("/")[0])
+            self._pending.add_draw(lane, kind, value)
             return value
 
     def flush(self) -> None:
-        self.write_packed([])
+        try:
+            self.write_packed([])
+        except JournalFullError as error:
+            self._world.tell(
+                f"{error.path.parent}: the disk is full ({error.reason}). What cells observe waits "
+                "in memory; they can make no call until there is room."
+            )
 
     def note(self, lane: Lane, sentence: str) -> None:  # noqa: ARG002 - a position has one lane yet
         self.write(Noted(sentence=sentence))
@@ -228,17 +221,11 @@ class RunPort:
 
     def record_head(self, step: LiveStep, head: Any) -> None:
         with self._interrupts, self.lock:
-            record = Head(ordinal=step.ordinal, lane=step.lane, value=self._storing.head(head))
-            self._backlog.extend(self._drain_stream())
-            self._backlog.append(self._storing.records.pack(record))
+            self._pending.add_head(step, head)
 
     def record_part(self, step: LiveStep, data: bytes) -> None:
         with self._interrupts, self.lock:
-            self._stream.append((step, data))
-            self._stream_bytes += len(data)
-            if self._stream_bytes > _PENDING_BYTES_MAX:
-                self._backlog.extend(self._drain_stream())
-                self.write_packed([])
+            self._pending.add_part(step, data)
 
     def record_stray(self) -> None:
         """Report a stream that is read on after the cell that opened it: that is not recorded."""
@@ -254,15 +241,13 @@ class RunPort:
             ):
                 self.interrupts_recorded += 1
             changed = self._world.generators_after(step.generators_before)
-            try:
-                packed = self._storing.settled(step.lane, step.ordinal, outcome, changed)
-            except OutcomeNotStorableError as error:
-                failed = self._storing.settled(
-                    step.lane, step.ordinal, Outcome.of_error(error), changed
-                )
-                self.write_packed([failed])
-                raise
-            self._write_outcome(step, outcome, packed)
+            lost_by = self._pending.settle(step, outcome, changed)
+        if lost_by is not None:
+            self._world.tell(
+                f"{self._world.where()}: the answer of {step.label} could not be recorded: "
+                f"{lost_by.path.parent} has no room ({lost_by.reason}). The cell has it, but after "
+                "a crash the run cannot be replayed past here."
+            )
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -287,7 +272,9 @@ class RunPort:
 
     def _serve(self, verdict: Serve, key: StepKey) -> RecordedStep:
         call = verdict.call
-        outcome = self._storing.outcome(call)
+        outcome = self._outcome(call)
+        if call.resolved is not None:
+            self._world.resolution_taken(call.resolved)  # a crash may have kept it in the inbox
         if outcome.ending is Ending.LOST:
             raise self.set_latch(RunSuspendedError(self._lost_sentence(call)))
         if outcome.ending is Ending.INTERRUPTED:
@@ -297,10 +284,20 @@ class RunPort:
             self._world.restore_generators(call.settled.generators)
         return RecordedStep(outcome, self._storing.head_of(call), self._storing.parts_of(call), key)
 
+    def _outcome(self, call: CallHistory) -> Outcome:
+        """Read a recorded outcome. What can't be read stops the run: nobody may go on without."""
+        try:
+            return self._storing.outcome(call)
+        except Exception as error:
+            raise self.set_latch(
+                RunSuspendedError(
+                    f"{self._world.where()}: the recorded outcome of {call.announced.label} can't "
+                    f"be read ({type(error).__name__}: {error}). The call is not made again. "
+                    "Restore what it needs, and restart the kernel; or %durable fresh."
+                )
+            ) from error
+
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
-        is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
-        if is_synced:
-            self._require_ballast()
         repeat = _DECLARED if REPEATABLE.get() else call.repeat
         repeat_s = repeat.seconds_max
         record = Announced(
@@ -315,8 +312,18 @@ class RunPort:
             repeat_s=None if repeat_s == float("inf") else repeat_s,
             repeat_why=repeat.why if call.act else "",
         )
-        self.write_packed([self._storing.records.pack(record)], sync=is_synced)
-        self._count(call.kind)
+        is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
+        packed = self._storing.records.pack(record)
+        try:
+            if is_synced:
+                self._require_ballast()
+            self.write_packed([packed], sync=is_synced)
+        except JournalFullError as error:
+            # User code sees this, and may go on: so it is an outcome, written when there is room.
+            refused = self._storing.settled(lane.path, ordinal, Outcome.of_error(error), None)
+            self._pending.add_packed([packed, refused])
+            raise
+        self._pending.count(call.kind)
         return self._live(lane, ordinal, key, call)
 
     def _live(
@@ -324,6 +331,7 @@ class RunPort:
     ) -> LiveStep:
         step = LiveStep(
             self,
+            label=call.label,
             lane=lane.path,
             ordinal=ordinal,
             key=key,
@@ -366,7 +374,8 @@ class RunPort:
 
     def _interrupt(self, lane: Lane, verdict: Unfinished, key: StepKey) -> RequestInterrupted:
         """Journal that RequestInterrupted is what the code saw, then hand it out (H4)."""
-        step = LiveStep(self, lane=lane.path, ordinal=verdict.ordinal, key=key)
+        label = verdict.call.announced.label
+        step = LiveStep(self, label=label, lane=lane.path, ordinal=verdict.ordinal, key=key)
         step.settle(Outcome(Ending.INTERRUPTED))
         self.interruption = (step.lane, step.ordinal)
         return self._interruption_of(verdict.call.announced)
@@ -416,57 +425,15 @@ class RunPort:
             complete = CallHistory(parked.recorded.announced, resolved=decision)
             return RecordedStep(self._storing.outcome(complete), None, (), parked.key)
 
-    def _write_outcome(self, step: LiveStep, outcome: Outcome, packed: tuple[int, bytes]) -> None:
-        try:
-            self.write_packed([packed])
-        except JournalFullError as error:
-            self.has_lost_outcome = True
-            lost = Outcome(Ending.LOST, {"ending": int(outcome.ending), "bytes": len(packed[1])})
-            self._stream.clear()
-            self._stream_bytes = 0
-            self._backlog.clear()
-            self._journal.append_emergency(
-                [self._storing.settled(step.lane, step.ordinal, lost, None)]
-            )
-            self._world.tell(
-                f"{error} The answer of this call could not be recorded: this cell has it, but the "
-                "run can't be replayed past here."
-            )
-
     def _require_ballast(self) -> None:
         if not self._journal.has_ballast and not self._journal.restore_ballast():
             raise JournalFullError(
                 self._journal.folder, 64 * 1024, "the reserve for outcomes is used up"
             )
 
-    def _drain(self) -> Iterator[tuple[int, bytes]]:
-        """Take everything that waits: hard draws first, then soft columns, then streams."""
-        pack = self._storing.records.pack
-        draws, self._draws = self._draws, []
-        columns: dict[tuple[str, str], list[Any]] = {}
-        for lane_path, kind, value in draws:
-            columns.setdefault((lane_path, kind), []).append(value)
-        for (lane_path, kind), values in columns.items():
-            yield pack(Observed(lane=lane_path, kind=kind, values=values, hard=True))
-        for lane in self._lanes:
-            for kind, values in lane.take_pending():
-                yield pack(Observed(lane=lane.path, kind=kind, values=values))
-                self._count(kind, len(values))
-        yield from self._drain_stream()
-
-    def _drain_stream(self) -> Iterator[tuple[int, bytes]]:
-        stream, self._stream, self._stream_bytes = self._stream, [], 0
-        pieces: list[bytes] = []
-        for index, (step, data) in enumerate(stream):
-            pieces.append(data)
-            is_last_of_step = index + 1 == len(stream) or stream[index + 1][0] is not step
-            if is_last_of_step:
-                yield self._storing.part(step.lane, step.ordinal, pieces)
-                pieces = []
-
     def _is_foreign(self, lane: Lane) -> bool:
         """Tell whether this is an older cell's line of control, or another task's."""
-        if lane not in self._lanes:
+        if lane not in self._pending.lanes:
             return True
         if lane.root_task is None:
             return False
@@ -491,9 +458,6 @@ class RunPort:
             "its answer was not recorded. The run can't be replayed past here. "
             "%durable fresh starts a new run (this one is kept)."
         )
-
-    def _count(self, kind: str, number: int = 1) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + number
 
 
 def _source(

@@ -212,6 +212,8 @@ class Run:
         Raises TaintedPositionError for a tainted or inexact one, unless `redo` was asked for.
         """
         self._require_repeatable(history)
+        if history.committed is None:
+            history.forget_unseen()
         return CellExecution(self, history.position, _request_of(history), history)
 
     def start_cell(self, request: CellRequest) -> CellExecution:

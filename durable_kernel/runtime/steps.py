@@ -6,6 +6,7 @@ A recorded one only serves; a live one records what the real call brings.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os import urandom as _urandom  # bound before any hook: our own entropy is no record
 from typing import Any, Protocol
 
 from blake3 import blake3
@@ -70,6 +71,7 @@ class LiveStep:
         self,
         recorder: Recorder,
         *,
+        label: str,
         lane: str,
         ordinal: int,
         key: StepKey,
@@ -79,6 +81,7 @@ class LiveStep:
         self.outcome: Outcome | None = None
         self.head = head
         self.parts = parts
+        self.label = label
         self.lane = lane
         self.ordinal = ordinal
         self._key = key
@@ -120,10 +123,11 @@ class UnjournaledStep:
 
     outcome: Outcome | None = None
     head: Any = None
-    idempotency_key = ""
 
     def __init__(self) -> None:
         self.parts: Iterable[bytes] = ()
+        # No place to derive it from; an empty one would be the same key for different calls.
+        self.idempotency_key = _urandom(16).hex()
 
     def set_head(self, head: Any) -> None:
         """Do nothing: it is not journaled."""

@@ -90,6 +90,7 @@ class Storing:
 
     def resolved(self, record: Resolved) -> tuple[int, bytes]:
         """Pack a user's decision; a large answer becomes a blob."""
+        record = replace(record, value=_seal(record.value))
         packed = self.records.pack(record)
         if len(packed[1]) <= INLINE_BYTES_MAX:
             return packed

@@ -180,8 +180,8 @@ class World:
         self.crossings.append(record)
         if is_act:
             self._told(
-                f"{record.where}: it {what}. This version does not record that, so after a crash the "
-                "cell will not be executed again by itself."
+                f"{record.where}: it {what}. This version does not record that, so after a crash "
+                "the cell will not be executed again by itself."
             )
 
     def _is_users(self) -> bool:

@@ -168,11 +168,12 @@ class Session:
 
 
 class Notebook:
-    """A run's home across sessions."""
+    """A run's home across sessions. `names` are in the namespace of each."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.service = Service()
+        self.names: dict[str, Any] = {}
         self.left: list[int] = []
         self._session: Session | None = None
 
@@ -200,6 +201,7 @@ class Notebook:
             disk=disk,
         )
         self._session = session = Session(run, self.service, may_die=may_die)
+        session.namespace.update(self.names)
         try:
             with suppress(Died):
                 yield session

@@ -14,7 +14,7 @@ READS_CLOCKS = "import time\nread = [time.{clock}() for _ in range(session.reads
 def _reading(notebook: Notebook, times: int, *, clock: str = "time") -> list[float]:
     """Replay, or run, a cell that reads a clock so many times. Returns what it read."""
     with notebook.session() as session:
-        session.namespace["session"].reads = times  # type: ignore[attr-defined]
+        session.namespace["session"].reads = times
         if session.recover() == 0:
             session.execute(READS_CLOCKS.format(clock=clock))
     assert session.run.latch is None
@@ -57,7 +57,7 @@ def test_more_and_fewer_clock_reads_are_counted_and_told_once(notebook: Notebook
     )
 
     with notebook.session() as session:
-        session.namespace["session"].reads = 1  # type: ignore[attr-defined]
+        session.namespace["session"].reads = 1
         session.recover()
 
     notices = session.run.take_notices()

@@ -1,0 +1,176 @@
+"""Pending: what waits in memory on its way into the journal, and what becomes of it on a full disk.
+
+Draws, soft columns and parts of streams wait until something leaves the process; then all of it
+goes in one `write()` with the record that caused it. What the disk had no room for goes on waiting,
+in order, so that nothing recorded later stands without what came before it.
+
+An outcome that does not fit is *lost* (H34): its act is done, so a short record takes its place,
+from the ballast. A stream that lost a part takes no more of them: what is recorded of a stream is a
+prefix. Not locked: the port is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
+from durable_kernel.history import Head, Observed
+from durable_kernel.journal import Journal
+from durable_kernel.ports import Ending, Lane, Outcome
+from durable_kernel.runtime.steps import LiveStep
+from durable_kernel.runtime.storing import Storing
+
+__all__ = ["Packed", "Pending"]
+
+Packed = tuple[int, bytes]
+"""A record as the journal takes it: frame type and payload."""
+
+_STREAM_BYTES_MAX = 1 << 20
+"""Parts of streams wait in memory up to this size, then they are written."""
+
+
+class Pending:
+    """All that waits for one run's journal. `lanes` are those of the running position."""
+
+    def __init__(self, journal: Journal, storing: Storing) -> None:
+        self.lanes: list[Lane] = []
+        self.counts: dict[str, int] = {}
+        self._journal = journal
+        self._storing = storing
+        self._draws: list[tuple[str, str, Any]] = []
+        self._stream: list[tuple[LiveStep, bytes]] = []
+        self._stream_bytes = 0
+        self._packed: list[tuple[LiveStep | None, Packed]] = []
+        self._lost: dict[LiveStep, JournalFullError] = {}
+
+    def enter(self, lane: Lane) -> None:
+        """Begin a position: its lane, nothing counted."""
+        self.lanes = [lane]
+        self.counts = {}
+
+    def leave(self) -> None:
+        """End a position: what its lanes hold is taken, what they still get is no longer theirs."""
+        self._collect()
+        self.lanes = []
+
+    def count(self, kind: str, number: int = 1) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + number
+
+    # --- waiting ----------------------------------------------------------------------------------
+
+    def add_draw(self, lane: Lane, kind: str, value: Any) -> None:
+        self._draws.append((lane.path, kind, value))
+        self.count(kind.partition("/")[0])
+
+    def add_packed(self, packed: list[Packed]) -> None:
+        """Let packed records wait their turn."""
+        self._packed += [(None, each) for each in packed]
+
+    def add_head(self, step: LiveStep, head: Any) -> None:
+        record = Head(ordinal=step.ordinal, lane=step.lane, value=self._storing.head(head))
+        self._collect_stream()
+        self._packed.append((step, self._storing.records.pack(record)))
+
+    def add_part(self, step: LiveStep, data: bytes) -> None:
+        if step in self._lost:
+            return
+        self._stream.append((step, data))
+        self._stream_bytes += len(data)
+        if self._stream_bytes > _STREAM_BYTES_MAX:
+            try:
+                self.append([])
+            except JournalFullError as error:
+                self._lose(step, error)
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def append(self, packed: list[Packed], *, sync: bool = False) -> None:
+        """Write records behind everything that waits. On a full disk what waits goes on waiting."""
+        self._collect()
+        frames = [each for _, each in self._packed] + packed
+        if frames:
+            self._journal.append(frames, sync=sync)
+        self._packed.clear()
+
+    def settle(self, step: LiveStep, outcome: Outcome, generators: Any) -> JournalFullError | None:
+        """Write an outcome; return the error if it was lost.
+
+        Raises OutcomeNotStorableError when nothing carries its value: that is the outcome then.
+        """
+        unstorable: OutcomeNotStorableError | None = None
+        try:
+            if (error := self._lost.pop(step, None)) is not None:
+                raise error
+            try:
+                packed = self._storing.settled(step.lane, step.ordinal, outcome, generators)
+            except OutcomeNotStorableError as refusal:
+                unstorable = OutcomeNotStorableError(step.label, refusal.type_name, refusal.reason)
+                failed = Outcome.of_error(unstorable)
+                packed = self._storing.settled(step.lane, step.ordinal, failed, generators)
+            self.append([packed])
+        except JournalFullError as error:
+            self._append_lost(step, outcome)
+            return error
+        if unstorable is not None:
+            raise unstorable
+        return None
+
+    def _append_lost(self, step: LiveStep, outcome: Outcome) -> None:
+        """Record, before anything that waits, that this outcome is lost."""
+        self._drop_parts(step)
+        lost = Outcome(Ending.LOST, {"ending": int(outcome.ending)})
+        packed = self._storing.settled(step.lane, step.ordinal, lost, None)
+        try:
+            self._journal.append_emergency([packed])
+        except JournalFullError:  # another outcome had the ballast before; this one waits for room
+            self._packed.insert(0, (None, packed))
+
+    # --- collecting -------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Pack everything that waits: hard draws first, then soft columns, then streams."""
+        pack = self._storing.records.pack
+        draws, self._draws = self._draws, []
+        columns: dict[tuple[str, str], list[Any]] = {}
+        for lane_path, kind, value in draws:
+            columns.setdefault((lane_path, kind), []).append(value)
+        for (lane_path, kind), values in columns.items():
+            record = Observed(lane=lane_path, kind=kind, values=values, hard=True)
+            self._packed.append((None, pack(record)))
+        for lane in self.lanes:
+            for kind, values in lane.take_pending():
+                record = Observed(lane=lane.path, kind=kind, values=values)
+                self._packed.append((None, pack(record)))
+                self.count(kind, len(values))
+        self._collect_stream()
+
+    def _collect_stream(self) -> None:
+        stream, self._stream, self._stream_bytes = self._stream, [], 0
+        pieces: list[bytes] = []
+        for index, (step, data) in enumerate(stream):
+            pieces.append(data)
+            is_last_of_step = index + 1 == len(stream) or stream[index + 1][0] is not step
+            if is_last_of_step:
+                self._pack_part(step, pieces)
+                pieces = []
+
+    def _pack_part(self, step: LiveStep, pieces: list[bytes]) -> None:
+        if step in self._lost:
+            return
+        try:
+            packed = self._storing.part(step.lane, step.ordinal, pieces)
+        except JournalFullError as error:  # no room for its blob
+            self._lose(step, error)
+            return
+        self._packed.append((step, packed))
+
+    def _lose(self, step: LiveStep, error: JournalFullError) -> None:
+        """Record no more of a stream; the one who reads it goes on reading."""
+        self._lost[step] = error
+        self._drop_parts(step)
+
+    def _drop_parts(self, step: LiveStep) -> None:
+        """Forget what waits of a stream. What is recorded already stays: it is a prefix."""
+        self._packed = [each for each in self._packed if each[0] is not step]
+        self._stream = [each for each in self._stream if each[0] is not step]
+        self._stream_bytes = sum(len(data) for _, data in self._stream)
