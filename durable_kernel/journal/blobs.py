@@ -96,9 +96,13 @@ class BlobStore:
 
     def pieces(self, ref: BlobRef) -> Iterator[bytes]:
         """Yield the content in pieces of at most 1 MiB; verified before the first one."""
-        with self.open(ref) as content:
-            while piece := content.read(PIECE_BYTES):
-                yield piece
+        try:
+            with self.open(ref) as content:
+                while piece := content.read(PIECE_BYTES):
+                    yield piece
+        except zstandard.ZstdError as error:
+            found = f"this blob is no {ref.codec} ({error})"
+            raise JournalCorruptError(self.path(ref), 0, found) from error
 
     def open(self, ref: BlobRef) -> BinaryIO:
         """Return a stream of the content, verified before. Raises JournalCorruptError."""

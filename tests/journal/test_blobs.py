@@ -135,6 +135,14 @@ def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:
         blobs.open(BlobRef(ref.digest, ref.size, "lz4"))
 
 
+def test_a_raw_blob_named_as_compressed_is_refused(tmp_path: Path) -> None:
+    blobs = store(tmp_path)
+    ref = blobs.put(TEXT, compress=False)
+
+    with pytest.raises(JournalCorruptError, match="no zstd"):
+        blobs.read(BlobRef(ref.digest, ref.size, "zstd"))
+
+
 def test_an_aborted_writer_leaves_nothing(tmp_path: Path) -> None:
     blobs = store(tmp_path)
 

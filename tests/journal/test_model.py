@@ -136,5 +136,5 @@ class JournalAgainstList(RuleBasedStateMachine):
 
 TestJournalAgainstList = JournalAgainstList.TestCase
 TestJournalAgainstList.settings = settings(
-    max_examples=60, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+    stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,42 @@ def test_a_second_writer_is_noticed_by_where_its_bytes_landed(tmp_path: Path) ->
     with pytest.raises(JournalPoisonedError, match="another process"):
         journal.append([(2, b"mine too")])
     die(journal)
+
+
+def test_a_run_woken_each_minute_for_years_has_epochs_enough(tmp_path: Path) -> None:
+    """H36: 16 bits would overflow after 45 days."""
+    with create(tmp_path / "run") as journal:
+        journal._tail.epoch = 0xFFFF
+        journal.append([(1, b"day 45")])
+
+    with reopen(tmp_path / "run") as journal:
+        journal.append([(1, b"and on")])
+
+    assert [frame.epoch for frame in read(tmp_path / "run")] == [0xFFFF, 0x10000]
+
+
+def test_threads_may_append_at_the_same_time(tmp_path: Path) -> None:
+    lsns: list[int] = []
+
+    def append_some(journal: Journal, writer: int) -> None:
+        lsns.extend(
+            journal.append([(writer, b"%d" % serial), (writer, b"its second")])
+            for serial in range(50)
+        )
+
+    with create(tmp_path / "run") as journal:
+        threads = [
+            threading.Thread(target=append_some, args=(journal, writer)) for writer in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    frames = read(tmp_path / "run")
+    assert sorted(lsns) == list(range(2, 402, 2))
+    for first, second in zip(frames[::2], frames[1::2], strict=True):
+        assert (first.type, second.payload) == (second.type, b"its second")
+    for writer in range(4):
+        own = [frame.payload for frame in frames[::2] if frame.type == writer]
+        assert own == [b"%d" % serial for serial in range(50)]

@@ -43,6 +43,8 @@ def reopen(folder: Path, disk: Disk | None = None, *, level: Level = Level.DEFAU
 def die(journal: Journal) -> None:
     """Leave the journal as a killed process does: nothing synced, nothing said, the lock free."""
     journal._closing.set()
+    if journal._syncer is not None:
+        journal._syncer.join()
     journal._tail._forget()
     journal._run_lock.release()
     disk = journal._disk
