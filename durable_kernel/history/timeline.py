@@ -265,6 +265,7 @@ class PositionHistory:
         self.committed: Committed | None = None
         self.attempts = 1
         self._before_interruption: dict[tuple[str, int], _Lengths] = {}
+        self._unseen: tuple[CallHistory, _Lengths] | None = None
 
     @classmethod
     def of(cls, frames: Iterable[Frame], records: RecordCodec) -> PositionHistory:
@@ -289,7 +290,19 @@ class PositionHistory:
         of_lane = self.calls.get(lane, [])
         return of_lane[ordinal] if ordinal < len(of_lane) else None
 
+    def forget_unseen(self) -> None:
+        """Drop what began to arrive in the last attempt and that nothing outside rests on.
+
+        Of a call that was cut: its head, its parts, and what was observed since. A further attempt
+        makes the call again as if it was only announced; so a repeated answer may be another one.
+        """
+        if self._unseen is not None:
+            call, before = self._unseen
+            call.head, call.parts, self._unseen = None, [], None
+            self._shorten(before)
+
     def _add(self, record: Record) -> None:
+        self._look_out(record)
         match record:
             case Observed():
                 columns = self.hard if record.hard else self.soft
@@ -311,6 +324,21 @@ class PositionHistory:
                 self.notes = []
             case _:
                 self._add_to_call(record)
+
+    def _look_out(self, record: Record) -> None:
+        """Keep in mind the call whose answer arrives, until anything else is recorded."""
+        match record:
+            case Resumed():
+                self.forget_unseen()
+            case Head():
+                self._unseen = self.calls[record.lane][record.ordinal], self._lengths()
+            case Observed() | Opened() | Shutdown():
+                pass
+            case Part() if self._unseen is not None:
+                if self.calls[record.lane][record.ordinal] is not self._unseen[0]:
+                    self._unseen = None
+            case _:
+                self._unseen = None
 
     def _add_to_call(self, record: Record) -> None:
         match record:
@@ -341,12 +369,16 @@ class PositionHistory:
         before = self._before_interruption[record.lane, record.ordinal]
         for lane, calls in self.calls.items():
             del calls[before.calls.get(lane, 0) :]
+        self._shorten(before)
+        interrupted = self.calls[record.lane][record.ordinal]
+        interrupted.settled = None
+
+    def _shorten(self, before: _Lengths) -> None:
+        """Take the observations made since then out of the columns."""
         for key, values in self.soft.items():
             del values[before.soft.get(key, 0) :]
         for key, values in self.hard.items():
             del values[before.hard.get(key, 0) :]
-        interrupted = self.calls[record.lane][record.ordinal]
-        interrupted.settled = None
 
 
 def position_history(

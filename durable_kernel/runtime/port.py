@@ -16,6 +16,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from durable_kernel.errors import (
@@ -417,13 +418,14 @@ class RunPort:
                 raise self.latch
             is_retry = decision.choice == Choice.RETRY
             self.write_packed([self._storing.resolved(decision)], sync=True)
-            self._world.resolution_taken(decision)
             if is_retry:
+                self._world.resolution_taken(decision)
                 return self._live(
                     parked.lane, parked.ordinal, parked.key, parked.call, parked.recorded
                 )
-            complete = CallHistory(parked.recorded.announced, resolved=decision)
-            return RecordedStep(self._storing.outcome(complete), None, (), parked.key)
+            # With the prefix of an answer that was cut, as on every later replay.
+            complete = replace(parked.recorded, resolved=decision)
+            return self._serve(Serve(parked.ordinal, complete), parked.key)
 
     def _require_ballast(self) -> None:
         if not self._journal.has_ballast and not self._journal.restore_ballast():
