@@ -73,16 +73,17 @@ def open_run(
     """
     store = Store(settings.home, disk=disk)
     place = _place(store, settings, notebook, kernel_id)
-    journal = _journal(store, place, settings.level, disk)
+    records = records_of(store, place.run_id, with_objects=True)
+    outline = Outline(records)
+    journal = _journal(store, place, settings.level, disk, outline)
     try:
         if kernel_id is not None or notebook is not None:
             place = store.bind(place, kernel_id=kernel_id, notebook=notebook)
-        records = records_of(store, place.run_id, with_objects=True)
         run = Run(
             store=store,
             place=place,
             journal=journal,
-            outline=Outline.of(store.frames(place), records),
+            outline=outline,
             records=records,
             settings=settings,
             surroundings=surroundings,
@@ -101,14 +102,21 @@ def open_run(
     return run
 
 
-def _journal(store: Store, place: RunPlace, level: Level, disk: Disk) -> Journal:
-    """Open a run's journal, or begin it where the run is new."""
+def _journal(store: Store, place: RunPlace, level: Level, disk: Disk, outline: Outline) -> Journal:
+    """Open a run's journal and fold it in the same pass, or begin it where the run is new."""
     run_id, key = place.run_id, store.run_key(place.run_id)
     if not any(place.folder.glob("seg-*.dkj")):
         return Journal.create(place.folder, run_id=run_id, key=key, level=level, disk=disk)
     store.check_place(place)
-    anchor = store.anchor(run_id)
-    return Journal.open(place.folder, run_id=run_id, key=key, level=level, disk=disk, anchor=anchor)
+    return Journal.open(
+        place.folder,
+        run_id=run_id,
+        key=key,
+        level=level,
+        disk=disk,
+        anchor=store.anchor(run_id),
+        on_frame=outline.add,
+    )
 
 
 def _set_up(
