@@ -31,6 +31,7 @@ class Parked:
     answer: AnswerParser | None
     _decided: threading.Event = field(default_factory=threading.Event)
     _decision: Resolved | None = None
+    _gate: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def name(self) -> str:
@@ -48,10 +49,17 @@ class Parked:
         return self._decision
 
     def settle(self, decision: Resolved) -> None:
-        """Hand over the decision. Safe from any thread; the first one counts."""
-        if self._decision is None:
+        """Hand over the decision. Safe from any thread; the first one counts.
+
+        Raises UsageError when somebody decided before.
+        """
+        with self._gate:
+            if self._decision is not None:
+                raise UsageError(
+                    f"effect {self.name} was decided already: {self._decision.choice}."
+                )
             self._decision = decision
-            self._decided.set()
+        self._decided.set()
 
     def sentence(self) -> str:
         """One paragraph that says what is in doubt and what can be done."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from durable_kernel.errors import DurableError, Stop, WorldClosedError
+from durable_kernel.errors import DurableError, JournalCorruptError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
 from durable_kernel.journal import Inbox
 from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, suspended
@@ -136,7 +136,7 @@ class World:
         """
         if self._inbox is None:
             return None
-        for name, payload in self._inbox.pending():
+        for name, payload in self._messages(self._inbox):
             asked = parse_resolution(payload)
             if asked is None or asked.effect != parked.name:
                 continue
@@ -149,6 +149,13 @@ class World:
                 self._inbox.take(name)
                 self.tell(str(error))
         return None
+
+    def _messages(self, inbox: Inbox) -> list[tuple[str, bytes]]:
+        try:
+            return inbox.pending()
+        except JournalCorruptError as error:
+            self.tell(f"{error.path}: a damaged message to this run is not read. Remove the file.")
+            return []
 
     def resolution_taken(self, decision: Resolved) -> None:
         """Take the message that brought the decision: it is in the journal now."""

@@ -38,7 +38,7 @@ from durable_kernel.runtime import AskedResolution, Run, Settings, open_run, pre
 from durable_kernel.runtime.inbox import inbox_of, queue_resolution
 from durable_kernel.testing.driver import Driver
 
-__all__ = ["Died", "Notebook", "Service", "Session"]
+__all__ = ["Died", "Notebook", "Service", "Session", "interrupt_main"]
 
 WAIT_S = 10.0
 RUN_ID = "notebook"
@@ -283,3 +283,8 @@ def _put_back(folder: Path, image: dict[Path, bytes]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.write_bytes(content)
+
+
+def interrupt_main() -> None:
+    """Send a real SIGINT to the main thread."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
