@@ -24,7 +24,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from durable_kernel.effects.callers import CLOCK_MACHINERY
-from durable_kernel.effects.stand_ins import replace
+from durable_kernel.effects.stand_ins import ClassMethod, replace, replace_reader
 from durable_kernel.ports import CURRENT_LANE, Source, Witness
 
 __all__ = ["install", "is_monotonic", "reading", "set_offsets", "wall_behind_s"]
@@ -149,12 +149,12 @@ def _wall_ns(kind: str, value: float) -> int:
 def _hook_clock(name: str) -> None:
     """Replace one clock without arguments. Each instruction is paid by every clock read (H5)."""
     kind = f"time.{name}"
-    get, caller, machinery = CURRENT_LANE.get, sys._getframe, CLOCK_MACHINERY
+    get, machinery = CURRENT_LANE.get, CLOCK_MACHINERY
     real = read = _REAL[name]
 
-    def clock(_home: object) -> Any:
+    def clock(caller: Mapping[str, Any]) -> Any:
         lane = get()
-        if lane is None or machinery[caller(1).f_globals.get("__name__")]:
+        if lane is None or machinery[caller.get("__name__")]:
             return read()
         source = lane.replay[kind]
         if source is None:
@@ -167,7 +167,7 @@ def _hook_clock(name: str) -> None:
         nonlocal read
         read = _shifted(real, offset_ns, counts_ns=kind.endswith("_ns"))
 
-    replace(time, name, clock)
+    replace_reader(time, name, clock)
     family = _family_of(kind)
     if family is not None:
         _SHIFTS.setdefault(family, []).append(shift)
@@ -198,7 +198,7 @@ def _hook_clock_gettime(name: str) -> None:
     real = _REAL[name]
     counts_ns = name.endswith("_ns")
 
-    def clock_gettime(_home: object, clk_id: int, /) -> Any:
+    def clock_gettime(clk_id: int, /) -> Any:
         kind = f"time.{name}/{int(clk_id)}"
         offset_ns = _OFFSETS_NS.get(_family_of(kind) or "", 0)
         read = _shifted(lambda: real(clk_id), offset_ns, counts_ns=counts_ns)
@@ -211,7 +211,7 @@ def _hook_broken_down(name: str) -> None:
     """Replace localtime, gmtime or ctime: without an argument they read the wall clock."""
     real, kind, now = getattr(time, name), f"time.{name}", _REAL["time"]
 
-    def broken_down(_home: object, seconds: float | None = None, /) -> Any:
+    def broken_down(seconds: float | None = None, /) -> Any:
         return real(_observe(kind, now) if seconds is None else seconds)
 
     replace(time, name, broken_down)
@@ -220,12 +220,12 @@ def _hook_broken_down(name: str) -> None:
 def _hook_formats() -> None:
     strftime, asctime, localtime, now = time.strftime, time.asctime, time.localtime, _REAL["time"]
 
-    def hooked_strftime(_home: object, format: str, /, *t: Any) -> str:
+    def hooked_strftime(format: str, /, *t: Any) -> str:
         if not t:
             t = (localtime(_observe("time.strftime", now)),)
         return strftime(format, *t)
 
-    def hooked_asctime(_home: object, /, *t: Any) -> str:
+    def hooked_asctime(*t: Any) -> str:
         if not t:
             t = (localtime(_observe("time.asctime", now)),)
         return asctime(*t)
@@ -263,11 +263,8 @@ def _hook_datetime() -> None:
         moment = datetime.fromtimestamp(_observe("datetime.now", read_us) / 1e6, UTC)
         return cls(*moment.timetuple()[:6], moment.microsecond)
 
-    for hook in (now, utcnow):
-        name = hook.__name__
-        hook.__qualname__, hook.__module__ = f"datetime.{name}", "datetime"
-        hook.__doc__ = getattr(datetime, name).__doc__
-        _replace_in_type(datetime, name, classmethod(hook))
+    for name, hook in (("now", now), ("utcnow", utcnow)):
+        _replace_in_type(datetime, name, ClassMethod(datetime, name, hook))
 
 
 def _replace_in_type(kind: type, name: str, value: object) -> None:

@@ -51,7 +51,7 @@ _real_urandom = os.urandom
 
 
 def _hook_os() -> None:
-    def urandom(_home: object, size: int, /) -> bytes:
+    def urandom(size: int, /) -> bytes:
         count = operator.index(size)
         if count <= 0:
             return _real_urandom(count)
@@ -64,7 +64,7 @@ def _hook_os() -> None:
     if real_getrandom is None:
         return
 
-    def getrandom(_home: object, size: int, flags: int = 0) -> bytes:
+    def getrandom(size: int, flags: int = 0) -> bytes:
         drawn: bytes = _draw(f"os.getrandom/{size}", lambda: real_getrandom(size, flags))
         return drawn
 

@@ -78,7 +78,7 @@ def _lane_that_sleeps(seconds: Any) -> Lane | None:
 
 
 def _hook_time() -> None:
-    def sleep(_home: object, seconds: float, /) -> None:
+    def sleep(seconds: float, /) -> None:
         lane = _lane_that_sleeps(seconds)
         _real_sleep(seconds if lane is None else _plan(lane, float(seconds))[0])
 

@@ -48,7 +48,7 @@ def _observe(kind: str, read: Callable[[], bytes]) -> bytes:
 def _hook_getrusage(module: Any) -> None:
     real = module.getrusage
 
-    def getrusage(_home: object, who: int, /) -> Any:
+    def getrusage(who: int, /) -> Any:
         packed = _observe(f"resource.getrusage/{who}", lambda: _RUSAGE.pack(*real(who)))
         return module.struct_rusage(_RUSAGE.unpack(packed))
 
@@ -58,7 +58,7 @@ def _hook_getrusage(module: Any) -> None:
 def _hook_times() -> None:
     real = os.times
 
-    def times(_home: object, /) -> os.times_result:
+    def times() -> os.times_result:
         return os.times_result(_TIMES.unpack(_observe("os.times", lambda: _TIMES.pack(*real()))))
 
     replace(os, "times", times)
