@@ -46,7 +46,7 @@ def may_repeat(announced: Announced, now_ns: int) -> bool:
     if announced.act == Act.OBSERVATION or announced.repeat_s is None:
         return True
     age_ns = now_ns - announced.wall_ns
-    return 0 <= age_ns <= announced.repeat_s * 1e9
+    return announced.repeat_s > 0 and 0 <= age_ns <= announced.repeat_s * 1e9
 
 
 def decide_doubt(
@@ -66,12 +66,14 @@ def decide_doubt(
 def names_interruption(frame: FrameType | None, own_package: str) -> bool:
     """Tell whether user code on this stack names RequestInterrupted in what it may catch.
 
-    Looks at `co_names` (globals and attributes) of each frame that is not ours; a local alias is
-    found as well, since importing it stored the name in `co_names` or `co_varnames`.
+    Looks at the names of each frame that is not ours: globals and attributes, locals (an import
+    stores one), and those that a function shares with the functions inside it.
     """
-    return any(
-        _NAME in code.co_names or _NAME in code.co_varnames for code in _codes(frame, own_package)
-    )
+    return any(_NAME in names for code in _codes(frame, own_package) for names in _names_of(code))
+
+
+def _names_of(code: CodeType) -> tuple[tuple[str, ...], ...]:
+    return code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars
 
 
 def _codes(frame: FrameType | None, own_package: str) -> Iterator[CodeType]:
