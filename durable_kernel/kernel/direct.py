@@ -81,7 +81,8 @@ class DirectAnswers:
             self._doubt = doubt
             kernel.restoration.progress.doubt(doubt)
             if doubt:
-                kernel.publish("stream", {"name": "stderr", "text": f"{doubt}\n"})
+                told = {"name": "stderr", "text": f"durable: {doubt}\n"}
+                kernel.publish("stream", told, kernel.performer.parent)
 
     def _answer_info(self, idents: Any, message: Any) -> None:
         kernel = self._kernel

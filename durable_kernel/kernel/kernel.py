@@ -137,8 +137,8 @@ class DurableKernel(IPythonKernel):
         return self.is_restoring or self.performer.execution is not None
 
     def busy_parent(self) -> Mapping[str, Any]:
-        """Whose work the main thread does: a request's, or nobody's."""
-        return {} if self.is_restoring else self.get_parent("shell")
+        """Whose work the main thread does: a request's, or nobody's. Safe from any thread."""
+        return {} if self.is_restoring else self.performer.parent
 
     def settings(self) -> runtime.Settings:
         """Read the settings: environment first, then traitlets. Raises UsageError."""

@@ -63,6 +63,7 @@ class Performer:
         self._kernel = kernel
         self._has_task = False
         self.execution: CellExecution | None = None
+        self.parent: Mapping[str, Any] = {}
         self.signals = 0
 
     def request(self, asked: Asked) -> CellRequest:
@@ -85,7 +86,8 @@ class Performer:
     ) -> Performance:
         """Run a cell to its commit. The parent header was set before, and outputs go to it."""
         kernel = self._kernel
-        parent_id = str((kernel.get_parent("shell").get("header") or {}).get("msg_id") or "")
+        self.parent = kernel.get_parent("shell")
+        parent_id = str((self.parent.get("header") or {}).get("msg_id") or "")
         signals_before = self.signals
         kernel.capture.begin(execution, parent_id, is_shown=is_shown)
         kernel.shell.compile.enter_cell(kernel.run_id, execution.position)

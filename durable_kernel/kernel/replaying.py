@@ -68,16 +68,19 @@ class Restoration:
         """Open the run and, in eager mode, replay it. Never raises what a user can act on."""
         kernel = self._kernel
         kernel.publish_state("busy", {})
+        has_ended = False
         try:
             run = kernel.run or await self._open()
             if run is not None:
                 kernel.attach(run)
                 if self._may_replay(run):
                     await self._replay(run)
+            has_ended = True
         finally:
-            if kernel.run is None and kernel.refusal is None:
+            if not has_ended and kernel.refusal is None:
                 kernel.refusal = RunSuspendedError(
-                    "the run could not be opened, so no cell is executed; the log says why."
+                    "restoring broke off with an error of the kernel's own, which its log shows. "
+                    "The journal is as it was; no cell is executed."
                 )
             kernel.capture.is_restoring = False
             self.finished.set()

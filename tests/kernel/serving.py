@@ -1,0 +1,219 @@
+"""A real jupyter_server in its own process, spoken to by REST and websocket as JupyterLab does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import websocket
+
+from durable_kernel.kernel.install import install
+
+_WAIT_S = 40.0
+_TOKEN = "of-this-test"
+
+
+class Server:
+    """Start a server whose notebooks live in `folder`, with the durable kernelspec installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._data = folder / "jupyter"
+        self._root = folder / "notebooks"
+        (self._root / "sub").mkdir(parents=True)
+        install(prefix=str(self._data))
+        self._port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._http: httpx.Client | None = None
+
+    def start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"),
+                    *(f"--ServerApp.port={self._port}", f"--IdentityProvider.token={_TOKEN}"),
+                    f"--ServerApp.root_dir={self._root}",
+                ],
+                env=self._environ(),
+                stdout=log,
+                stderr=log,
+            )
+        self._http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self._port}/api/",
+            headers={"Authorization": f"token {_TOKEN}"},
+            timeout=_WAIT_S,
+        )
+        wait_until(self._answers, "the server does not answer", self.log)
+
+    def _environ(self) -> dict[str, str]:
+        hidden = ("DURABLE_", "JPY_", "JUPYTER_", "PYTEST_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        return {
+            **inherited,
+            "DURABLE_HOME": str(self.folder / "home"),
+            "HOME": str(self.folder),
+            "IPYTHONDIR": str(self.folder / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
+            "JUPYTER_PATH": str(self._data / "share" / "jupyter"),
+            "JUPYTER_RUNTIME_DIR": str(self.folder / "runtime"),
+        }
+
+    def _answers(self) -> bool:
+        try:
+            return "kernels" in self.get("status")
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str) -> Any:
+        assert self._http is not None
+        return self._http.get(path).raise_for_status().json()
+
+    def post(self, path: str, body: Any = None) -> Any:
+        assert self._http is not None
+        return self._http.post(path, json=body or {}).raise_for_status().json()
+
+    def patch(self, path: str, body: Any) -> Any:
+        assert self._http is not None
+        return self._http.patch(path, json=body).raise_for_status().json()
+
+    def open_notebook(self, path: str) -> str:
+        """Start a kernel for a notebook as JupyterLab does. Returns the kernel's id."""
+        (self._root / path).write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+        name = Path(path).name
+        session = self.post(
+            "sessions",
+            {"path": path, "name": name, "type": "notebook", "kernel": {"name": "durable"}},
+        )
+        return str(session["kernel"]["id"])
+
+    def connect(self, kernel_id: str) -> Channel:
+        """Open a websocket; returns when the server accepted it, so the kernel answered."""
+        session = uuid.uuid4().hex
+        connection = websocket.create_connection(
+            f"ws://127.0.0.1:{self._port}/api/kernels/{kernel_id}/channels?session_id={session}",
+            header=[f"Authorization: token {_TOKEN}"],
+            timeout=_WAIT_S,
+        )
+        return Channel(connection, session)
+
+    def stop(self) -> None:
+        assert self._process is not None
+        assert self._http is not None
+        self._process.terminate()
+        self._process.wait(timeout=_WAIT_S)
+        self._http.close()
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(errors="replace")
+
+
+class Channel:
+    """One websocket to a kernel."""
+
+    def __init__(self, connection: Any, session: str) -> None:
+        self._connection = connection
+        self._session = session
+
+    def ask(self, code: str) -> str:
+        """Send an execute request; returns its id."""
+        return self._send(
+            "execute_request",
+            {
+                "code": code,
+                "silent": False,
+                "store_history": True,
+                "user_expressions": {},
+                "allow_stdin": False,
+                "stop_on_error": True,
+            },
+        )
+
+    def ask_info(self) -> str:
+        return self._send("kernel_info_request", {})
+
+    def _send(self, kind: str, content: Any) -> str:
+        asked = uuid.uuid4().hex
+        header = {
+            "msg_id": asked,
+            "msg_type": kind,
+            "session": self._session,
+            "username": "",
+            "version": "5.4",
+            "date": "2026-01-01T00:00:00Z",
+        }
+        message = {
+            "header": header,
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+            "channel": "shell",
+        }
+        self._connection.send(json.dumps(message))
+        return asked
+
+    def collect(self, asked: str, until: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        """Collect the messages of a request until one is the one waited for."""
+        found = []
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            message = json.loads(self._connection.recv())
+            if message["parent_header"].get("msg_id") != asked:
+                continue
+            found.append(message)
+            if until(message):
+                return found
+        raise AssertionError(f"not seen within {_WAIT_S} s: {found}")
+
+    def run(self, code: str) -> list[dict[str, Any]]:
+        """Execute and wait for the reply and idle, in whatever order their channels bring them."""
+        asked = self.ask(code)
+        found = self.collect(asked, lambda each: each["msg_type"] == "execute_reply")
+        if not any(is_idle(each) for each in found):
+            found += self.collect(asked, is_idle)
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def is_idle(message: dict[str, Any]) -> bool:
+    return bool(message["content"].get("execution_state") == "idle")
+
+
+def text_of(messages: list[dict[str, Any]]) -> str:
+    """What a request printed, and its result."""
+    parts = []
+    for message in messages:
+        content = message["content"]
+        if message["msg_type"] == "stream" and content["name"] == "stdout":
+            parts.append(content["text"])
+        if message["msg_type"] in ("display_data", "execute_result"):
+            parts.append(content["data"]["text/plain"])
+    return "".join(parts)
+
+
+def wait_until(
+    holds: Callable[[], bool], otherwise: str, log: Callable[[], str] = str, wait_s: float = _WAIT_S
+) -> float:
+    """Wait for a condition of another process, which offers nothing to wait on. Returns seconds."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < wait_s, f"{otherwise}\n{log()}"
+        time.sleep(0.05)
+    return time.monotonic() - began

@@ -1,0 +1,112 @@
+"""Under a real server: kill -9, autorestart, rename, a new server. The notebook's run is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.serving import Channel, Server, is_idle, text_of, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path)
+    running.start()
+    yield running
+    running.close()
+
+
+def _pid(channel: Channel) -> int:
+    words = text_of(channel.run("%durable status")).split()
+    return int(words[words.index("kernel_pid") + 1])
+
+
+def _kill(server: Server, kernel_id: str, pid: int) -> None:
+    """Kill the kernel, and wait until its server noticed."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: "KernelRestarter: restarting kernel" in server.log(),
+        "no autorestart",
+        server.log,
+    )
+
+
+def test_a_killed_kernel_is_restarted_and_its_cell_is_finished(server: Server) -> None:
+    kernel_id = server.open_notebook("sub/fetch.ipynb")
+    channel = server.connect(kernel_id)
+    channel.run("import time; total = 0\nfor i in range(60_000_000): total += i")
+    channel.run("again = 0\nfor i in range(60_000_000): again += i")
+    cell = channel.ask(
+        "for i in range(3):\n    print('step', i, flush=True)\n    time.sleep(2)\ntotal"
+    )
+    channel.collect(cell, lambda each: "step 1" in each["content"].get("text", ""))
+    killed = _pid(channel)
+
+    _kill(server, kernel_id, killed)
+    began = time.monotonic()
+    another = server.connect(kernel_id)
+    asked = another.ask_info()
+    another.collect(asked, lambda each: each["msg_type"] == "kernel_info_reply")
+    open_s = time.monotonic() - began
+    state = text_of(another.run("%durable status"))
+    model = server.get(f"kernels/{kernel_id}")
+    rest = channel.collect(cell, is_idle)
+
+    assert open_s < 2
+    assert "replaying" in state or "restoring" in state
+    assert model["execution_state"] == "busy"
+    assert text_of(rest).endswith("step 0\nstep 1\nstep 2\n1799999970000000")
+    assert text_of(another.run("again")) == "1799999970000000"
+    assert _pid(another) != killed
+    channel.close()
+    another.close()
+
+
+def test_a_user_restart_brings_the_state_back(server: Server) -> None:
+    kernel_id = server.open_notebook("a.ipynb")
+    channel = server.connect(kernel_id)
+    channel.run("x = 7")
+
+    server.post(f"kernels/{kernel_id}/restart")
+    shown = channel.run("x")
+
+    assert text_of(shown) == "7"
+    channel.close()
+
+
+def test_a_renamed_notebook_keeps_its_run_over_a_restart_of_the_server(server: Server) -> None:
+    kernel_id = server.open_notebook("before.ipynb")
+    channel = server.connect(kernel_id)
+    channel.run("x = 'kept'")
+    session = server.get("sessions")[0]["id"]
+    server.patch(f"sessions/{session}", {"path": "after.ipynb", "name": "after.ipynb"})
+    server.post(f"kernels/{kernel_id}/restart")
+    channel.run("y = 1")
+    channel.close()
+    server.stop()
+    server.start()
+
+    channel = server.connect(server.open_notebook("after.ipynb"))
+    shown = channel.run("x, y")
+
+    assert text_of(shown) == "('kept', 1)"
+    channel.close()
+
+
+def test_notebooks_have_runs_of_their_own(server: Server) -> None:
+    first = server.connect(server.open_notebook("one.ipynb"))
+    second = server.connect(server.open_notebook("two.ipynb"))
+    first.run("x = 1")
+
+    shown = second.run("'x' in globals()")
+
+    assert text_of(shown) == "False"
+    first.close()
+    second.close()
