@@ -8,10 +8,16 @@ belongs to that effect's outcome (H9).
 numpy counts only once it is loaded, and reads as *pristine* while nobody drew from it: a process
 that loaded it earlier than another has the same fingerprint. Generators that a user makes are
 seeded by `effects.entropy` and are ordinary objects of the namespace.
+
+States are asked for around every step and cell, and rarely moved in between. Asking takes up to
+100 µs, so the *mark* is looked at first: a copy of the memory that holds the states, in 3 µs. Equal
+marks mean equal states; the layouts are tried out once, and without them nothing is kept.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
 import random
 import struct
@@ -26,6 +32,8 @@ from durable_kernel.ports import Witness
 __all__ = ["fingerprint", "install", "restore", "save", "seed_genesis"]
 
 _PRISTINE = bytes(8)
+_HEADER_BYTES = object.__basicsize__  # reference count and type
+_TWISTER_BYTES = 4 * 625  # 624 words and an index, in either order
 
 
 class _Genesis:
@@ -34,6 +42,21 @@ class _Genesis:
     seed: bytes | None = None
     numpy_pristine: bytes | None = None
     numpy_waiting: Mapping[str, Any] | None = None
+
+
+class _Known:
+    """What the states of one mark are, as far as somebody asked."""
+
+    mark: tuple[Any, ...] | None = None
+    state: dict[str, Any] | None = None
+    fingerprint: bytes | None = None
+
+    @classmethod
+    def look(cls) -> None:
+        """Forget what is known if the states may have moved."""
+        mark = _mark()
+        if mark is None or mark != cls.mark:
+            cls.mark, cls.state, cls.fingerprint = mark, None, None
 
 
 def install(witness: Witness) -> None:
@@ -51,7 +74,17 @@ def seed_genesis(entropy: bytes) -> None:
 
 
 def save() -> dict[str, Any]:
-    """Return the states as plain values: dicts, tuples, bytes, numbers. No numpy while pristine."""
+    """Return the states as plain values: dicts, tuples, bytes, numbers. No numpy while pristine.
+
+    Nobody may change what is returned: it is returned again while no state moved.
+    """
+    _Known.look()
+    if _Known.state is None:
+        _Known.state = _save()
+    return _Known.state
+
+
+def _save() -> dict[str, Any]:
     state: dict[str, Any] = {"random": _random_state()}
     numpy_random = _numpy()
     if numpy_random is None:
@@ -67,6 +100,9 @@ def restore(state: Mapping[str, Any]) -> None:
 
     A state of numpy is kept for its import if it is not loaded.
     """
+    _Known.look()
+    if _Known.state is state:
+        return
     version, words, gauss = state["random"]
     random.setstate((version, struct.unpack(f"<{len(words) // 4}I", words), gauss))
     _Genesis.numpy_waiting = state.get("numpy")
@@ -77,6 +113,13 @@ def restore(state: Mapping[str, Any]) -> None:
 
 def fingerprint() -> bytes:
     """Return 16 bytes that change with the states: `random`, then numpy (zeros while pristine)."""
+    _Known.look()
+    if _Known.fingerprint is None:
+        _Known.fingerprint = _fingerprint()
+    return _Known.fingerprint
+
+
+def _fingerprint() -> bytes:
     version, words, gauss = _random_state()
     first = _digest(words + repr((version, gauss)).encode())
     numpy_random = _numpy()
@@ -167,3 +210,62 @@ def _from_plain(value: Any) -> Any:
 
         return np.frombuffer(value[1], dtype=value[0])
     return value
+
+
+# --- marks ----------------------------------------------------------------------------------------
+
+
+def _mark() -> tuple[Any, ...] | None:
+    """Copy the memory that holds the states. None: it can't be found, so nothing is known."""
+    if not _is_random_readable():
+        return None
+    shared: Any = random._inst
+    of_numpy: tuple[bytes, ...] = ()
+    numpy_random = _numpy()
+    if numpy_random is not None:
+        twister = numpy_random.get_bit_generator()
+        if type(twister).__name__ != "MT19937" or not _is_numpy_readable(numpy_random):
+            return None
+        of_numpy = _numpy_memory(numpy_random.random.__self__, twister)
+    return (
+        _memory(shared, _TWISTER_BYTES),
+        shared.gauss_next,
+        of_numpy,
+        _Genesis.numpy_pristine,
+        _Genesis.numpy_waiting,
+    )
+
+
+def _memory(thing: object, size_bytes: int) -> bytes:
+    """Copy what stands in an object behind its header."""
+    return ctypes.string_at(id(thing) + _HEADER_BYTES, size_bytes)
+
+
+def _numpy_memory(legacy: Any, twister: Any) -> tuple[bytes, ...]:
+    """Copy a RandomState, which holds half a pair of gauss, and the state of its MT19937."""
+    of_legacy = _memory(legacy, type(legacy).__basicsize__ - _HEADER_BYTES)
+    return of_legacy, ctypes.string_at(twister.ctypes.state_address, _TWISTER_BYTES)
+
+
+@functools.cache
+def _is_random_readable() -> bool:
+    """Tell whether the state stands where CPython puts it: an index, then 624 words."""
+    trial = random.Random(5)
+    trial.random()
+    *words, index = trial.getstate()[1]
+    size_bytes = type(trial).__basicsize__ - _HEADER_BYTES
+    return size_bytes >= _TWISTER_BYTES and _memory(trial, _TWISTER_BYTES) == struct.pack(
+        "625I", index, *words
+    )
+
+
+@functools.cache
+def _is_numpy_readable(numpy_random: Any) -> bool:
+    """Tell whether every move of a legacy generator shows, the second half of a pair too."""
+    trial = numpy_random.RandomState(5)
+    twister = trial._bit_generator
+    seen = [_numpy_memory(trial, twister)]
+    for move in (trial.random, trial.normal, trial.normal, trial.random):
+        move()
+        seen.append(_numpy_memory(trial, twister))
+    return len(set(seen)) == len(seen)

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,41 @@ def test_a_draw_shows_in_the_fingerprint(move: Any) -> None:
     assert generators.fingerprint() != before
     generators.seed_genesis(SEED)
     assert generators.fingerprint() == before
+
+
+MOVES: list[Callable[[], object]] = [
+    random.random,
+    random.gauss,
+    lambda: random.shuffle([1, 2, 3]),
+    lambda: random.seed(4),
+    lambda: random.setstate(random.Random(8).getstate()),
+    np.random.random,
+    np.random.normal,
+    np.random.normal,
+    np.random.standard_normal,
+    lambda: np.random.binomial(10, 0.3),
+    lambda: np.random.seed(4),
+    lambda: np.random.set_state(np.random.RandomState(9).get_state()),
+    lambda: [random.random() for _ in range(624)],
+    lambda: np.random.bytes(4 * 624),
+]
+
+
+def test_what_is_known_of_a_state_is_forgotten_with_every_move() -> None:
+    """A mark that missed a move would restore an old state; all pairs of moves are tried."""
+    for first in MOVES:
+        for second in MOVES:
+            for move in (first, second):
+                move()
+                assert generators.fingerprint() == generators._fingerprint()
+                assert generators.save() == generators._save()
+
+
+def test_a_state_that_did_not_move_is_not_asked_for_again() -> None:
+    state, fingerprint = generators.save(), generators.fingerprint()
+
+    assert generators.save() is state
+    assert generators.fingerprint() is fingerprint
 
 
 def test_another_bit_generator_comes_back_too() -> None:
