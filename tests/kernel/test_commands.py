@@ -1,0 +1,181 @@
+"""`%durable` lines: what is one, and what each answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_kernel.errors import RunLockedError, UsageError
+from durable_kernel.kernel.commands import Choice, answer, durable_lines
+
+
+class FakeRun:
+    """Answers with what it was asked."""
+
+    run_id = "nightly"
+    state = "live"
+    plan = "2 cells to compute"
+
+    def __init__(self) -> None:
+        self.resolved: list[tuple[Any, ...]] = []
+        self.was_archived = False
+
+    def status(self) -> dict[str, Any]:
+        return {"run": "nightly", "state": "live", "positions": 2, "in_doubt": [], "size_s": 1.5}
+
+    def log(self, limit: int, position: int | None) -> list[dict[str, Any]]:
+        calls = [{"effect": "0.0", "label": "GET <a>"}, {"effect": "0.1", "label": "GET <b>"}]
+        return [] if position == 9 else calls[-limit:]
+
+    def resolve(self, effect: str | None, choice: str, content: bytes | None) -> str:
+        self.resolved.append((effect, choice, content))
+        return "The cell goes on."
+
+    def archive(self) -> None:
+        self.was_archived = True
+
+
+class FakeKernel:
+    """A kernel as far as a command sees it."""
+
+    def __init__(self, refusal: BaseException | None = None, *, has_run: bool = True) -> None:
+        self.run: Any = FakeRun() if has_run else None
+        self.refusal = refusal
+        self.is_restoring = False
+        self.chosen: Choice | None = None
+
+    def refusal_now(self) -> BaseException | None:
+        return self.refusal
+
+    def refuse_from_now(self, error: BaseException) -> None:
+        self.refusal = error
+
+    def restore_again(self, choice: Choice) -> str:
+        self.chosen = choice
+        return "restoring goes on"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("%durable", [""]),
+        ("%durable status", ["status"]),
+        ("\n  %durable log -n 3  \n# a comment\n%durable plan\n", ["log -n 3", "plan"]),
+        ("%durable status\nx = 1", None),
+        ("%durablestatus", None),
+        ("print('%durable')", None),
+        ("", None),
+        ("# only a comment", None),
+    ],
+)
+def test_a_cell_of_nothing_but_durable_lines_is_told_from_others(
+    code: str, expected: list[str] | None
+) -> None:
+    assert durable_lines(code) == expected
+
+
+def test_status_is_what_an_empty_line_asks_for() -> None:
+    shown = answer(FakeKernel(), "")
+
+    assert shown.text.splitlines() == [
+        "run        nightly",
+        "state      live",
+        "positions  2",
+        "size_s     1.5",
+    ]
+    assert "<th" in shown.markup
+
+
+def test_status_says_why_nothing_runs() -> None:
+    shown = answer(FakeKernel(RunLockedError("runs/nightly", "pid 7"), has_run=False), "status")
+
+    assert shown.text.startswith("state  stopped\nwhy    RunLockedError: runs/nightly: another")
+
+
+def test_a_log_is_a_table_whose_html_is_escaped() -> None:
+    shown = answer(FakeKernel(), "log -n 1")
+
+    assert shown.text == "effect  label\n0.1     GET <b>"
+    assert "GET &lt;b&gt;" in shown.markup
+
+
+def test_an_empty_log_says_so() -> None:
+    assert answer(FakeKernel(), "log --position 9").text == "no call is recorded yet"
+
+
+def test_the_plan_is_a_sentence() -> None:
+    assert answer(FakeKernel(), "plan").text == "2 cells to compute"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("resolve --retry", (None, "retry", None)),
+        ("resolve 8.0 --fail", ("8.0", "fail", None)),
+        ("resolve 8.0 --answer '{folder}/the answer.json'", ("8.0", "answer", b'{"id": 7}')),
+    ],
+)
+def test_resolve_hands_the_decision_to_the_run(
+    line: str, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
+    kernel = FakeKernel()
+    (tmp_path / "the answer.json").write_bytes(b'{"id": 7}')
+
+    shown = answer(kernel, line.format(folder=tmp_path))
+
+    assert kernel.run.resolved == [expected]
+    assert shown.text == "The cell goes on."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "resolve",
+        "resolve --retry --fail",
+        "resolve --answer",
+        "resolve --answer /no/such/file",
+        "log -n many",
+        "status surplus",
+        "plan 'unclosed",
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error_with_a_sentence(line: str) -> None:
+    with pytest.raises(UsageError, match=r"\w"):
+        answer(FakeKernel(), line)
+
+
+@pytest.mark.parametrize(
+    ("line", "choice"),
+    [
+        ("restore", Choice.GO_ON),
+        ("restore --redo", Choice.REDO),
+        ("restore --without", Choice.WITHOUT),
+    ],
+)
+def test_restore_goes_on_as_the_user_chose(line: str, choice: Choice) -> None:
+    kernel = FakeKernel()
+
+    answer(kernel, line)
+
+    assert kernel.chosen is choice
+
+
+def test_fresh_archives_the_run_and_refuses_cells_until_a_restart() -> None:
+    kernel = FakeKernel()
+
+    shown = answer(kernel, "fresh")
+
+    assert kernel.run.was_archived
+    assert "Restart the kernel" in shown.text
+    assert "DURABLE_RUN=nightly" in shown.text
+    assert isinstance(kernel.refusal, UsageError)
+
+
+def test_without_a_run_commands_say_why_there_is_none() -> None:
+    refusal = RunLockedError("runs/nightly", "")
+
+    with pytest.raises(RunLockedError):
+        answer(FakeKernel(refusal, has_run=False), "plan")
