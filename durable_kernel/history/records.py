@@ -291,9 +291,9 @@ class Finished(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn(Record):
-    """RequestInterrupted reached the top of the cell (H4).
+    """The cell did not go on from the outcome of this call; it, and all that followed, is void.
 
-    The outcome of that call, and all that followed in the position, is void.
+    RequestInterrupted reached the top of the cell (H4), or the kernel's stop cut the waiting call.
     """
 
     CODE: ClassVar[int] = 17

@@ -347,7 +347,7 @@ class PositionHistory:
             case Part():
                 self.calls[record.lane][record.ordinal].parts.append(record)
             case Settled():
-                if record.ending == Ending.INTERRUPTED:
+                if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
                     self._before_interruption[record.lane, record.ordinal] = self._lengths()
                 self.calls[record.lane][record.ordinal].settled = record
             case Withdrawn():
@@ -365,7 +365,7 @@ class PositionHistory:
         )
 
     def _withdraw(self, record: Withdrawn) -> None:
-        """Go back to the state just before RequestInterrupted was raised for this call."""
+        """Go back to the state just before this call ended as it did."""
         before = self._before_interruption[record.lane, record.ordinal]
         for lane, calls in self.calls.items():
             del calls[before.calls.get(lane, 0) :]

@@ -160,6 +160,7 @@ class CellExecution:
         if self.is_replay:
             return self._finish_replay()
         if result.status == "interrupted" and run.is_shutting_down():
+            self._take_back_cut_call()
             return False
         try:
             port.write(self._commit(result), sync=True)
@@ -183,6 +184,22 @@ class CellExecution:
             )
         )
         return False
+
+    def _take_back_cut_call(self) -> None:
+        """Forget that the stop cut the waiting call: resuming must not interrupt the cell again.
+
+        Only when nothing was asked since: what `finally` blocks did stays done, and then the cell
+        ends as it did.
+        """
+        port = self._run.port
+        if port.cut_call is not None and not self._was_interrupted_elsewhere():
+            lane, ordinal = port.cut_call
+            port.write(Withdrawn(lane=lane, ordinal=ordinal))
+
+    def _was_interrupted_elsewhere(self) -> bool:
+        """Tell whether a signal landed outside waiting calls: no replay can repeat that (H16)."""
+        raised = self._run.interrupts.raised_count - self._interrupts_before
+        return raised > self._run.port.interrupts_recorded
 
     def _finish_replay(self) -> bool:
         run = self._run
@@ -223,7 +240,7 @@ class CellExecution:
     def _commit(self, result: CellResult) -> Committed:
         run = self._run
         wall, cpu = self._started
-        raised = run.interrupts.raised_count - self._interrupts_before
+        is_cancelled_elsewhere = result.status == "interrupted" and run.port.cut_call is None
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
             1 if sys.platform == "darwin" else 1024
         )
@@ -241,7 +258,7 @@ class CellExecution:
             },
             counts=dict(run.port.counts),
             reply=result.reply,
-            inexact=raised > run.port.interrupts_recorded,
+            inexact=self._was_interrupted_elsewhere() or is_cancelled_elsewhere,
             asked_exit=result.asked_exit,
         )
 

@@ -52,8 +52,10 @@ class Interrupts:
         if threading.get_ident() != self._main:
             return
         self._depth -= 1
-        if self._depth == 0 and self._is_pending:
-            self._is_pending = False
+        if self._depth or not self._is_pending:
+            return
+        self._is_pending = False
+        # A stop ends the cell anyway. Another error may be swallowed; the user's wish must not be.
+        if error is None or isinstance(error, Exception):
             self.raised_count += 1
-            if error is None:
-                raise KeyboardInterrupt
+            raise KeyboardInterrupt

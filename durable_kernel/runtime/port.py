@@ -70,6 +70,8 @@ from durable_kernel.runtime.world import World
 
 __all__ = ["RunPort"]
 
+_KEYBOARD = "builtins:KeyboardInterrupt"
+_INTERRUPTS = frozenset({_KEYBOARD, "asyncio.exceptions:CancelledError"})  # sync cells, async ones
 _DECLARED = Repeat(float("inf"), "declared idempotent")
 
 
@@ -93,6 +95,7 @@ class RunPort:
         self.lock = threading.RLock()
         self.interrupts_recorded = 0
         self.interruption: tuple[str, int] | None = None
+        self.cut_call: tuple[str, int] | None = None
         self._journal = journal
         self._storing = storing
         self._world = world
@@ -113,6 +116,7 @@ class RunPort:
             self._replay = replay
             self.interrupts_recorded = 0
             self.interruption = None
+            self.cut_call = None
             # An older cell's task may ask long after its cell: it must find its own records.
             sources: list[RecordedSource] = []
             lane = Lane("", self, lambda kind: _source(lane, kind, replay, sources))
@@ -236,11 +240,7 @@ class RunPort:
         with self._interrupts, self.lock:
             if step in self._open_steps:
                 self._open_steps.remove(step)
-            if (
-                outcome.error is not None
-                and outcome.error.type_path == "builtins:KeyboardInterrupt"
-            ):
-                self.interrupts_recorded += 1
+            self._note_cut(step, outcome)
             changed = self._world.generators_after(step.generators_before)
             lost_by = self._pending.settle(step, outcome, changed)
         if lost_by is not None:
@@ -249,6 +249,13 @@ class RunPort:
                 f"{lost_by.path.parent} has no room ({lost_by.reason}). The cell has it, but after "
                 "a crash the run cannot be replayed past here."
             )
+
+    def _note_cut(self, step: LiveStep, outcome: Outcome) -> None:
+        """Keep in mind the call that an interrupt ended, until another one begins."""
+        by = outcome.error.type_path if outcome.error is not None else ""
+        if outcome.ending is Ending.ABANDONED and by in _INTERRUPTS:
+            self.cut_call = (step.lane, step.ordinal)
+            self.interrupts_recorded += by == _KEYBOARD
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -315,6 +322,7 @@ class RunPort:
         )
         is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
         packed = self._storing.records.pack(record)
+        self.cut_call = None
         try:
             if is_synced:
                 self._require_ballast()
