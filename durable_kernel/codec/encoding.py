@@ -35,6 +35,8 @@ _LEAF_BY_TYPE: Final[Mapping[type, Leaf]] = {
 _SETS: Final[Mapping[type, Ext]] = {set: Ext.SET, frozenset: Ext.FROZENSET}
 _LONG_COLUMN: Final = 64
 """Items from which on it pays to ask first whether a list is a column of numbers."""
+_SMALL: Final = 16
+"""Items up to which a look at each of them is cheaper than loops in C over all."""
 
 _FOREIGN: Final = (*ARRAYS, *FRAMES)
 _PARTLY_CARRIED: Final = frozenset({Ext.DATETIME, Ext.TIME, Ext.FRACTION})
@@ -56,6 +58,13 @@ def encode(
     Raises OutcomeNotStorableError, with type and place, for a part that nobody carries, for a
     cycle, for more than 100 levels of nesting, and for an open `Sealed` without a sealer.
     """
+    if _is_small_tree(value):
+        try:
+            packed: bytes = msgpack.Packer(strict_types=True).pack(value)
+        except (OverflowError, ValueError):
+            pass  # an int beyond 64 bits, a lone surrogate, more than 4 GiB: one by one
+        else:
+            return packed
     encoder = _Encoder(sealer, store_object)
     parts: list[bytes] = []
     try:
@@ -276,6 +285,25 @@ def _check_depth(value: object, depth: int) -> None:
     if depth >= DEPTH_MAX:
         reason = f"it is nested more than {DEPTH_MAX} levels deep"
         raise _NotCarriedError(type_name(value), reason, is_too_deep=True)
+
+
+def _is_small_tree(value: Any, depth: int = 0) -> bool:
+    """Tell whether a value is a small tree of plain values, as most records are."""
+    kind = type(value)
+    if kind is list:
+        items = value
+    elif kind is dict:
+        if not _NATIVE.issuperset(map(type, value)):
+            return False
+        items = value.values()
+    else:
+        return False
+    if len(items) > _SMALL or depth > _SMALL:
+        return False
+    for item in items:  # noqa: SIM110 - a generator costs as much again
+        if type(item) not in _NATIVE and not _is_small_tree(item, depth + 1):
+            return False
+    return True
 
 
 def _starts_with_numbers(value: list[Any] | dict[Any, Any]) -> bool:
