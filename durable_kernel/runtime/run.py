@@ -232,7 +232,8 @@ class Run:
 
         Raises BranchRefusedError if acts were done there (H14), unless `repeat_acts` allows it.
         """
-        left = [each for each in self.outline.positions if each.position >= position]
+        # Read again: the outline of this session holds no acts of the cells that it ran itself.
+        left = [each for each in self.read_outline().positions if each.position >= position]
         acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
         acts += [
             f"{c.what} (cell {each.position})" for each in left for c in each.crossings if c.is_act
@@ -261,7 +262,7 @@ class Run:
     def end_cell(self, _execution: CellExecution) -> None:
         self.port.leave_position()
         self.keep_generators()
-        self.world.is_cell_running = False
+        self.world.leave_cell()
         self._running = None
 
     def keep_generators(self) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from durable_kernel.errors import DurableError, JournalCorruptError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
@@ -64,6 +65,7 @@ class World:
         self._port: Blamed | None = None
         self._inbox: Inbox | None = None
         self._kernel_threads = frozenset(thread.ident for thread in threading.enumerate())
+        self._threads_of_cells: WeakSet[threading.Thread] = WeakSet()
         self._main = threading.main_thread().ident
         self._told: Callable[[str], None] = lambda _sentence: None
         self._seen: set[tuple[int, str, bool]] = set()
@@ -88,6 +90,13 @@ class World:
         self._port, self._inbox, self.notebook, self._told = port, inbox, notebook, tell
         self._kernel_threads = frozenset(thread.ident for thread in threads)
         self._seen.clear()
+
+    def leave_cell(self) -> None:
+        """End a cell. Threads that it leaves behind are remembered: their acts are a cell's too."""
+        self.is_cell_running = False
+        for thread in threading.enumerate():
+            if thread.ident not in self._kernel_threads:
+                self._threads_of_cells.add(thread)
 
     def detach(self) -> None:
         self._port = None
@@ -196,9 +205,9 @@ class World:
         if CURRENT_LANE.get() is not None:
             return True
         ident = threading.get_ident()
-        if ident == self._main:
+        if ident == self._main or ident in self._kernel_threads:
             return False
-        return ident not in self._kernel_threads and self.is_cell_running
+        return self.is_cell_running or threading.current_thread() in self._threads_of_cells
 
 
 def _closed(where: str, what: str) -> WorldClosedError:
