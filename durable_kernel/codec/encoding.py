@@ -300,7 +300,7 @@ def _is_small_tree(value: Any, depth: int = 0) -> bool:
         return False
     if len(items) > _SMALL or depth > _SMALL:
         return False
-    for item in items:  # noqa: SIM110 - a generator costs as much again
+    for item in items:  # `all` with a generator would cost as much again
         if type(item) not in _NATIVE and not _is_small_tree(item, depth + 1):
             return False
     return True
