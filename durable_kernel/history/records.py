@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from durable_kernel import codec
@@ -137,6 +138,7 @@ class Announced(Record):
     repeat_s: float | None = None
     """Seconds after `wall_ns` within which it may be repeated unasked; None: always."""
     repeat_why: str = ""
+    """For people; empty: an act like any other, which may not be repeated at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +338,8 @@ def _defaults(record_type: type[Record]) -> list[Any]:
 
 
 _NAMES = {cls: tuple(each.name for each in fields(cls)) for cls in _TYPES.values()}
-_DEFAULTS = {cls: _defaults(cls) for cls in _TYPES.values()}
+_VALUES = {cls: attrgetter(*names) for cls, names in _NAMES.items()}
+_LAST_DEFAULTS = {cls: _defaults(cls)[::-1] for cls in _TYPES.values()}
 
 
 class RecordCodec:
@@ -362,13 +365,10 @@ class RecordCodec:
     def pack(self, record: Record) -> tuple[int, bytes]:
         """Encode a record. Raises OutcomeNotStorableError for a value that nothing carries."""
         kind = type(record)
-        values = [getattr(record, name) for name in _NAMES[kind]]
-        defaults = _DEFAULTS[kind]
-        while (
-            values
-            and defaults[len(values) - 1] is not MISSING
-            and _same(values[-1], defaults[len(values) - 1])
-        ):
+        values = list(_VALUES[kind](record))
+        for default in _LAST_DEFAULTS[kind]:
+            if values[-1] is not default and not _same(values[-1], default):
+                break
             values.pop()
         return kind.CODE, self.encode(values)
 
@@ -388,13 +388,12 @@ class RecordCodec:
         return codec.decode(data, sealer=self._sealer, load_object=self._load_object)
 
 
+_COMPARABLE = frozenset({bool, int, str, bytes, dict, type(None)})
+
+
 def _same(value: object, default: object) -> bool:
     """Tell whether a value is its plain default; comparing arrays would give no truth value."""
-    return (
-        type(value) is type(default)
-        and isinstance(value, (int, str, bytes, dict, type(None)))
-        and value == default
-    )
+    return type(value) is type(default) and type(value) in _COMPARABLE and value == default
 
 
 def blob_ref(listed: list[Any]) -> BlobRef:
