@@ -272,11 +272,11 @@ class Lane:
 
     The path "" is the cell itself; threads and tasks of later versions add "/t1", "/a2".
 
-    Hooks read `replay` and `record`; only the runtime makes lanes. One thread at a time uses a
-    lane.
+    Hooks read `replay` and `record`; only the runtime makes lanes. `root_task` and `root_thread`
+    (its ident) are whose line it is; others reach it through a copied context.
     """
 
-    __slots__ = ("path", "port", "record", "replay", "root_task")
+    __slots__ = ("path", "port", "record", "replay", "root_task", "root_thread")
 
     def __init__(self, path: str, port: Port, make_source: Callable[[str], Source | None]) -> None:
         self.path = path
@@ -284,6 +284,7 @@ class Lane:
         self.replay: Mapping[str, Source | None] = _Sources(make_source)
         self.record: Mapping[str, Callable[[Any], None]] = _Recorders()
         self.root_task: object | None = None
+        self.root_thread: int | None = None
 
     def __repr__(self) -> str:
         return f"<Lane {self.path or 'main'} {'live' if self.port.is_live else 'replaying'}>"

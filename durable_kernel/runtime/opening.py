@@ -196,11 +196,13 @@ def _opener(surroundings: Surroundings, genesis: bytes, reason: str) -> Opened:
     )
 
 
-def mark_finished(store: Store, place: RunPlace, status: str) -> None:
+def mark_finished(
+    store: Store, place: RunPlace, status: str, *, lock_timeout_s: float = 5.0
+) -> None:
     """Record that a headless runner came to its notebook's end.
 
     The kernel must be gone: this takes the lock.
-    Raises RunLockedError when a kernel still writes the run.
+    Raises RunLockedError when a kernel still writes the run after `lock_timeout_s`.
     """
     run_id = place.run_id
     journal = Journal.open(
@@ -208,7 +210,7 @@ def mark_finished(store: Store, place: RunPlace, status: str) -> None:
         run_id=run_id,
         key=store.run_key(run_id),
         anchor=store.anchor(run_id),
-        lock_timeout_s=5,
+        lock_timeout_s=lock_timeout_s,
     )
     with journal:
         record = Finished(wall_ns=_time_ns(), status=status)

@@ -52,7 +52,7 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        parts = [_counted(self.cells, "cell"), f"about {_duration(self.computing_s)} of computing"]
+        parts = [_counted(self.cells, "cell"), f"{_duration(self.computing_s)} of computing"]
         parts.append(
             f"{_counted(self.calls, 'recorded call')} answered from the journal, 0 repeated"
         )
@@ -76,4 +76,4 @@ def _counted(number: int, word: str) -> str:
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return "less than a second"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004 - two minutes
+    return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"  # noqa: PLR2004 - two minutes

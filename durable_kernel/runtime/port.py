@@ -36,6 +36,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import Journal
 from durable_kernel.ports import (
+    REPEAT_NEVER,
     REPEATABLE,
     Act,
     AnswerParser,
@@ -120,6 +121,7 @@ class RunPort:
             # An older cell's task may ask long after its cell: it must find its own records.
             sources: list[RecordedSource] = []
             lane = Lane("", self, lambda kind: _source(lane, kind, replay, sources))
+            lane.root_thread = threading.get_ident()
             self._pending.enter(lane)
             self._sources = sources
             return lane
@@ -307,7 +309,7 @@ class RunPort:
 
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
         repeat = _DECLARED if REPEATABLE.get() else call.repeat
-        repeat_s = repeat.seconds_max
+        repeat_s = None if repeat.seconds_max == float("inf") else repeat.seconds_max
         record = Announced(
             ordinal=ordinal,
             lane=lane.path,
@@ -317,8 +319,8 @@ class RunPort:
             act=int(call.act),
             identity=call.identity,
             details=call.details,
-            repeat_s=None if repeat_s == float("inf") else repeat_s,
-            repeat_why=repeat.why if call.act else "",
+            repeat_s=repeat_s or (None if repeat_s is None else 0),  # a zero of one byte
+            repeat_why=repeat.why if call.act and repeat is not REPEAT_NEVER else "",
         )
         is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
         packed = self._storing.records.pack(record)
@@ -442,8 +444,11 @@ class RunPort:
             )
 
     def _is_foreign(self, lane: Lane) -> bool:
-        """Tell whether this is an older cell's line of control, or another task's."""
-        if lane not in self._pending.lanes:
+        """Tell whether this is an older cell's line of control, or another thread's or task's.
+
+        Two of them in one lane would be recorded in an order that no replay can keep.
+        """
+        if lane not in self._pending.lanes or lane.root_thread != threading.get_ident():
             return True
         if lane.root_task is None:
             return False
