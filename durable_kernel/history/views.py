@@ -11,7 +11,7 @@ from typing import Any
 from durable_kernel.codec import plain
 from durable_kernel.history.records import Choice
 from durable_kernel.history.timeline import CallHistory, Outline, PositionHistory, PositionOutline
-from durable_kernel.ports import Act, Ending
+from durable_kernel.ports import REPEAT_NEVER, Act, Ending
 
 __all__ = ["call_view", "outline_view", "position_view", "when"]
 
@@ -46,7 +46,7 @@ def _doubts(outline: PositionOutline) -> list[dict[str, Any]]:
             "effect": f"{outline.position}{each.lane}.{each.ordinal}",
             "label": each.label,
             "announced_at": when(each.wall_ns),
-            "why_not_repeated": each.repeat_why,
+            "why_not_repeated": each.repeat_why or REPEAT_NEVER.why,
         }
         for each in outline.pending.values()
         if each.act

@@ -36,7 +36,6 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import Journal
 from durable_kernel.ports import (
-    REPEAT_NEVER,
     REPEATABLE,
     Act,
     AnswerParser,
@@ -309,21 +308,8 @@ class RunPort:
 
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
         repeat = _DECLARED if REPEATABLE.get() else call.repeat
-        repeat_s = None if repeat.seconds_max == float("inf") else repeat.seconds_max
-        record = Announced(
-            ordinal=ordinal,
-            lane=lane.path,
-            kind=call.kind,
-            label=call.label,
-            wall_ns=self._world.wall_ns(),
-            act=int(call.act),
-            identity=call.identity,
-            details=call.details,
-            repeat_s=repeat_s or (None if repeat_s is None else 0),  # a zero of one byte
-            repeat_why=repeat.why if call.act and repeat is not REPEAT_NEVER else "",
-        )
         is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
-        packed = self._storing.records.pack(record)
+        packed = self._storing.announced(lane.path, ordinal, call, repeat, self._world.wall_ns())
         self.cut_call = None
         try:
             if is_synced:

@@ -15,6 +15,7 @@ from typing import Any
 from durable_kernel.codec import Sealed
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
+    Announced,
     CallHistory,
     Choice,
     Output,
@@ -27,11 +28,12 @@ from durable_kernel.history import (
     blob_ref,
 )
 from durable_kernel.journal import BlobStore
-from durable_kernel.ports import Ending, ErrorFacts, Outcome, Secret
+from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
 
 __all__ = ["RecordedParts", "Storing"]
 
-_SECRET_HOLDERS = (dict, list, tuple)
+_SECRET_HOLDERS = frozenset({dict, list, tuple})
+_DEPTH_MAX = 100
 
 
 class RecordedParts:
@@ -61,6 +63,25 @@ class Storing:
         self._blobs = blobs
 
     # --- into the journal -------------------------------------------------------------------------
+
+    def announced(
+        self, lane: str, ordinal: int, call: Call, repeat: Repeat, wall_ns: int
+    ) -> tuple[int, bytes]:
+        """Pack the announcement of a call that may be repeated as `repeat` says."""
+        return self.records.pack(
+            Announced(
+                ordinal=ordinal,
+                lane=lane,
+                kind=call.kind,
+                label=call.label,
+                wall_ns=wall_ns,
+                act=int(call.act),
+                identity=call.identity,
+                details=call.details,
+                repeat_s=_recorded_seconds(repeat),
+                repeat_why=repeat.why if call.act and repeat is not REPEAT_NEVER else "",
+            )
+        )
 
     def settled(
         self, lane: str, ordinal: int, outcome: Outcome, generators: Any
@@ -150,6 +171,14 @@ class Storing:
         return blob_list(self._blobs.put(data, compress=_looks_like_text(data)))
 
 
+def _recorded_seconds(repeat: Repeat) -> float | None:
+    """Return the time of a Repeat as records hold it; whole seconds take a byte or three."""
+    seconds = repeat.seconds_max
+    if seconds == float("inf"):
+        return None
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
 def _looks_like_text(data: bytes) -> bool:
     """Tell text from numbers, which are stored raw: compressing them costs time for nothing."""
     sample = data[:4096]
@@ -157,15 +186,31 @@ def _looks_like_text(data: bytes) -> bool:
 
 
 def _seal(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return Sealed(value.value)
-    return _mapped(value, _seal) if type(value) in _SECRET_HOLDERS else value
+    kind = type(value)
+    if kind in _SECRET_HOLDERS:
+        return _mapped(value, _seal) if _holds(value, Secret) else value
+    return Sealed(value.value) if kind is Secret else value
 
 
 def _open(value: Any) -> Any:
-    if isinstance(value, Sealed):
-        return Secret(value.value)
-    return _mapped(value, _open) if type(value) in _SECRET_HOLDERS else value
+    kind = type(value)
+    if kind in _SECRET_HOLDERS:
+        return _mapped(value, _open) if _holds(value, Sealed) else value
+    return Secret(value.value) if kind is Sealed else value
+
+
+def _holds(value: Any, kind: type, depth: int = 0) -> bool:
+    """Tell whether a value of `kind` stands anywhere in a container. Most hold none.
+
+    Not deeper than any record may be: what contains itself is refused when it is encoded.
+    """
+    items = value.values() if type(value) is dict else value
+    kinds = set(map(type, items))
+    if kind in kinds:
+        return True
+    if depth == _DEPTH_MAX or kinds.isdisjoint(_SECRET_HOLDERS):
+        return False
+    return any(_holds(item, kind, depth + 1) for item in items if type(item) in _SECRET_HOLDERS)
 
 
 def _mapped(value: Any, change: Any) -> Any:
