@@ -181,10 +181,10 @@ def test_a_head_keeps_order_and_case_and_seals_secrets() -> None:
     head = make_head(302, headers, b"HTTP/1.1", b"Found")
 
     assert head["headers"] == [
-        (b"Set-Cookie", Secret(b"a=1")),
-        (b"X-Two", b"2"),
-        (b"set-cookie", Secret(b"b=2")),
-        (b"Location", Secret(b"/next?code=T")),
+        [b"Set-Cookie", Secret(b"a=1")],
+        [b"X-Two", b"2"],
+        [b"set-cookie", Secret(b"b=2")],
+        [b"Location", Secret(b"/next?code=T")],
     ]
     assert open_headers(head) == headers
 
@@ -192,7 +192,7 @@ def test_a_head_keeps_order_and_case_and_seals_secrets() -> None:
 def test_a_plain_location_is_shown() -> None:
     head = make_head(302, [(b"Location", b"/next?page=2")], b"HTTP/1.1", None)
 
-    assert head["headers"] == [(b"Location", b"/next?page=2")]
+    assert head["headers"] == [[b"Location", b"/next?page=2"]]
 
 
 # --- recorded prefixes ----------------------------------------------------------------------------
@@ -295,9 +295,9 @@ def test_cookies_of_an_answer_are_sealed_and_framing_is_ours() -> None:
     outcome = parse_answer(json.dumps(answer).encode())
 
     assert outcome.value["head"]["headers"] == [
-        (b"Set-Cookie", Secret(b"a=1")),
-        (b"Set-Cookie", Secret(b"b=2")),
-        (b"content-length", b"0"),
+        [b"Set-Cookie", Secret(b"a=1")],
+        [b"Set-Cookie", Secret(b"b=2")],
+        [b"content-length", b"0"],
     ]
 
 
