@@ -1,8 +1,10 @@
 """Ports: the words in which an effect speaks to the kernel.
 
-`words` holds them; `raised` raises recorded exceptions again.
+`words` holds them; `raised` raises recorded exceptions again, `cancelling` lets calls be cancelled
+again.
 """
 
+from durable_kernel.ports.cancelling import await_cancellation
 from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
 from durable_kernel.ports.words import (
     CURRENT_LANE,
@@ -48,6 +50,7 @@ __all__ = [
     "Source",
     "Step",
     "Witness",
+    "await_cancellation",
     "describe_error",
     "entered",
     "rebuild_error",

@@ -162,11 +162,24 @@ _CARRIED = (str, bytes, int, float, bool, type(None))
 def describe_error(error: BaseException, **extra: Any) -> ErrorFacts:
     """Reduce an exception to `ErrorFacts`. Arguments other than plain scalars are kept as text."""
     kind = type(error)
-    args = tuple(arg if type(arg) in _CARRIED else str(arg) for arg in error.args)
-    is_short = len(args) < 2  # noqa: PLR2004 - OSError takes (errno, text)
-    if isinstance(error, OSError) and error.errno is not None and is_short:
-        args = (error.errno, error.strerror or str(error))
+    args = tuple(_carried(each) for each in error.args)
+    if isinstance(error, OSError) and error.errno is not None:
+        is_short = len(args) < 2  # noqa: PLR2004 - OSError takes (errno, text)
+        args = (error.errno, error.strerror or str(error)) if is_short else args
+        args += _file_names(error) if kind.__module__ == "builtins" else ()
     return ErrorFacts(f"{kind.__module__}:{kind.__qualname__}", str(error), args, extra)
+
+
+def _carried(argument: object) -> Any:
+    return argument if type(argument) in _CARRIED else str(argument)
+
+
+def _file_names(error: OSError) -> tuple[Any, ...]:
+    """Return what OSError takes out of its arguments: (file), or (file, winerror, other file)."""
+    if error.filename is None:
+        return ()
+    first = (_carried(error.filename),)
+    return first if error.filename2 is None else (*first, None, _carried(error.filename2))
 
 
 class Step(Protocol):

@@ -243,7 +243,8 @@ class RunPort:
                 self._open_steps.remove(step)
             self._note_cut(step, outcome)
             changed = self._world.generators_after(step.generators_before)
-            lost_by = self._pending.settle(step, outcome, changed)
+            with suspended():  # a pickler draws ids and imports modules: that is no cell's
+                lost_by = self._pending.settle(step, outcome, changed)
         if lost_by is not None:
             self._world.tell(
                 f"{self._world.where()}: the answer of {step.label} could not be recorded: "
@@ -296,7 +297,8 @@ class RunPort:
     def _outcome(self, call: CallHistory) -> Outcome:
         """Read a recorded outcome. What can't be read stops the run: nobody may go on without."""
         try:
-            return self._storing.outcome(call)
+            with suspended():
+                return self._storing.outcome(call)
         except Exception as error:
             raise self.set_latch(
                 RunSuspendedError(

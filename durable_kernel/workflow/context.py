@@ -5,6 +5,7 @@ Outside a durable cell: plain answers, and one warning (rule 7).
 
 from __future__ import annotations
 
+import sys
 import uuid
 import warnings
 from contextvars import ContextVar
@@ -20,12 +21,20 @@ STEP_IN_PROGRESS: ContextVar[Step | None] = ContextVar("durable_step", default=N
 
 @cache
 def _warned(_name: str) -> None:
+    """Warn at the line of the user's that called, through however many frames of ours."""
+    depth, frame = 1, sys._getframe(0)  # noqa: SLF001 - `warnings` counts frames as well
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        depth, frame = depth + 1, frame.f_back
     warnings.warn(
         "durable_kernel is not recording here: this is no cell of a durable kernel, so nothing "
         "survives a crash. The call works plainly.",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=depth,
     )
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def warn_not_durable(name: str) -> None:

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import ContextDecorator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -14,6 +15,9 @@ from durable_kernel.ports import REPEATABLE
 __all__ = ["idempotent"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_DEPTH: ContextVar[int] = ContextVar("durable_idempotent_depth", default=0)
+"""Not kept in the object: one may be entered twice, and in several tasks that take turns."""
 
 
 class idempotent(ContextDecorator):  # noqa: N801 - used as a statement and as a decorator
@@ -27,7 +31,7 @@ class idempotent(ContextDecorator):  # noqa: N801 - used as a statement and as a
     """
 
     def __enter__(self) -> Self:
-        self._before = REPEATABLE.get()
+        _DEPTH.set(_DEPTH.get() + 1)
         REPEATABLE.set(True)
         return self
 
@@ -37,7 +41,8 @@ class idempotent(ContextDecorator):  # noqa: N801 - used as a statement and as a
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        REPEATABLE.set(self._before)
+        _DEPTH.set(_DEPTH.get() - 1)
+        REPEATABLE.set(_DEPTH.get() > 0)
 
     def __call__(self, func: _Function) -> _Function:
         if not inspect.iscoroutinefunction(func):
@@ -49,6 +54,3 @@ class idempotent(ContextDecorator):  # noqa: N801 - used as a statement and as a
                 return await func(*args, **kwargs)
 
         return cast("_Function", run)
-
-    def _recreate_cm(self) -> Self:
-        return type(self)()

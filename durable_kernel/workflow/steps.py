@@ -8,9 +8,11 @@ belongs to the step, not to the cell.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, overload
 
 from durable_kernel.errors import StepFailedError
@@ -25,6 +27,7 @@ from durable_kernel.ports import (
     Outcome,
     Repeat,
     Step,
+    await_cancellation,
     rebuild_error,
     suspended,
 )
@@ -76,18 +79,32 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
 def _decorate(
     function: Callable[..., Any], *, name: str | None = None, idempotent: bool = False
 ) -> Callable[..., Any]:
-    label = name or str(getattr(function, "__qualname__", repr(function)))
+    label = name or _name_of(function)
     repeat = (
         Repeat(REPEAT_ALWAYS.seconds_max, "declared idempotent") if idempotent else REPEAT_NEVER
     )
     call = Call("step", label, {"name": label}, {}, Act.REMOTE, repeat, runs_user_code=True)
-    runner = _run_async if inspect.iscoroutinefunction(function) else _run
+    runner = _run_async if _is_async(function) else _run
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         return runner(call, function, args, kwargs)
 
     return run
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Name a function without its address: the name is what replay compares."""
+    if isinstance(function, functools.partial):
+        return _name_of(function.func)
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return named.__qualname__
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether a call gives a coroutine: also of a marked function, or of an object."""
+    by_class = inspect.iscoroutinefunction(type(function).__call__)
+    return by_class or asyncio.iscoroutinefunction(function)
 
 
 def _run(
@@ -119,12 +136,15 @@ async def _run_async(
         return await function(*args, **kwargs)
     begun = await lane.port.begin_async(lane, call)
     if begun.outcome is not None:
+        await await_cancellation(begun.outcome)
         return _served(begun.outcome, call)
+    started_s = perf_counter()
     try:
         with suspended(), _Body(begun):
             value = await function(*args, **kwargs)
     except BaseException as error:
-        begun.settle(Outcome.of_error(error))
+        elapsed_us = round((perf_counter() - started_s) * 1_000_000)
+        begun.settle(Outcome.of_error(error, elapsed_us=elapsed_us))
         raise
     begun.settle(Outcome.of_value(value))
     return value
