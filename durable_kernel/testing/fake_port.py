@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +72,7 @@ class FakeStep:
         self.idempotency_key = key
         self.outcome: Outcome | None = None if known is None else known.outcome
         self.head: Any = None if known is None else known.head
-        self.parts: list[bytes] = [] if known is None else list(known.parts)
+        self.parts: Iterable[bytes] = [] if known is None else list(known.parts)
 
     def set_head(self, head: Any) -> None:
         assert self.outcome is None, "a replayed step takes no head"
