@@ -17,7 +17,7 @@ even after the switch, since outputs that a person saw may rest on it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ _ORDER_HINT = (
 _EDIT_HINT = "the cell or a module it uses was edited, a package was upgraded, or an input differs."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Serve:
     """The journal holds the outcome: serve it, don't touch the world."""
 
@@ -41,7 +41,7 @@ class Serve:
     call: CallHistory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ServeValue:
     """The journal holds this drawn value."""
 
@@ -56,7 +56,7 @@ class Unfinished:
     call: CallHistory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GoLive:
     """Nothing is recorded and nothing is left: ask the world.
 
@@ -106,17 +106,16 @@ class PositionReplay:
 
     def ask_call(self, lane: str, asked: Call) -> Verdict:
         """Match the next call of a lane. A verdict other than Diverges consumes the record."""
-        recorded = self._calls.get(lane, [])
+        recorded = self._calls.get(lane, ())
         ordinal = self._next.get(lane, 0)
         if ordinal >= len(recorded):
             return self._beyond(lane, asked.label) or self._advance(lane, ordinal, GoLive(ordinal))
         call = recorded[ordinal]
-        differences = _differences(call.announced, asked)
-        if differences:
-            return self._diverges(recorded[ordinal:], asked, differences)
+        if not _is_same(call.announced, asked):
+            return self._diverges(recorded[ordinal:], asked, _differences(call.announced, asked))
         self.hard_left -= 1
-        verdict = Serve(ordinal, call) if call.is_complete else Unfinished(ordinal, call)
-        return self._advance(lane, ordinal, verdict)
+        self._next[lane] = ordinal + 1
+        return Serve(ordinal, call) if call.is_complete else Unfinished(ordinal, call)
 
     def ask_draw(self, lane: str, kind: str) -> ServeValue | GoLive | Diverges:
         """Match the next hard observation of a kind."""
@@ -171,15 +170,23 @@ class PositionReplay:
         )
 
     def _diverges(
-        self, left: list[CallHistory], asked: Call, differences: tuple[str, ...]
+        self, left: Sequence[CallHistory], asked: Call, differences: tuple[str, ...]
     ) -> Diverges:
-        is_reordered = any(not _differences(later.announced, asked) for later in left[1:])
+        is_reordered = any(_is_same(later.announced, asked) for later in left[1:])
         cause = _ORDER_HINT if is_reordered else _EDIT_HINT
         return Diverges(left[0].announced.label, asked.label, differences, cause)
 
 
+def _is_same(recorded: Announced, asked: Call) -> bool:
+    """Tell whether it is the same call. Each replayed call pays for this."""
+    ours, theirs = recorded.identity, asked.identity
+    if recorded.kind != asked.kind or len(ours) != len(theirs):
+        return False
+    return not ours or all(_equal(ours, theirs, name) for name in ours)
+
+
 def _differences(recorded: Announced, asked: Call) -> tuple[str, ...]:
-    """Field by field, for people. Empty when it is the same call (details never count, H32)."""
+    """Name the fields that differ, for people. Details never count (H32)."""
     if recorded.kind != asked.kind:
         return (f"kind: recorded {recorded.kind}, asked {asked.kind}",)
     return tuple(
@@ -190,7 +197,7 @@ def _differences(recorded: Announced, asked: Call) -> tuple[str, ...]:
 
 
 def _equal(recorded: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> bool:
-    if (name in recorded) != (name in asked):
+    if name not in recorded or name not in asked:
         return False
     ours, theirs = recorded[name], asked[name]
     return type(ours) is type(theirs) and bool(ours == theirs)

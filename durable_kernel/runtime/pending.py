@@ -130,6 +130,18 @@ class Pending:
     def _collect(self) -> None:
         """Pack everything that waits: hard draws first, then soft columns, then streams."""
         pack = self._storing.records.pack
+        if self._draws:
+            self._collect_draws()
+        for lane in self.lanes:
+            for kind, values in lane.take_pending():
+                record = Observed(lane=lane.path, kind=kind, values=values)
+                self._packed.append((None, pack(record)))
+                self.count(kind, len(values))
+        if self._stream:
+            self._collect_stream()
+
+    def _collect_draws(self) -> None:
+        pack = self._storing.records.pack
         draws, self._draws = self._draws, []
         columns: dict[tuple[str, str], list[Any]] = {}
         for lane_path, kind, value in draws:
@@ -137,12 +149,6 @@ class Pending:
         for (lane_path, kind), values in columns.items():
             record = Observed(lane=lane_path, kind=kind, values=values, hard=True)
             self._packed.append((None, pack(record)))
-        for lane in self.lanes:
-            for kind, values in lane.take_pending():
-                record = Observed(lane=lane.path, kind=kind, values=values)
-                self._packed.append((None, pack(record)))
-                self.count(kind, len(values))
-        self._collect_stream()
 
     def _collect_stream(self) -> None:
         stream, self._stream, self._stream_bytes = self._stream, [], 0

@@ -8,7 +8,7 @@ becomes `ErrorFacts` again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = ["RecordedParts", "Storing"]
 
 _SECRET_HOLDERS = frozenset({dict, list, tuple})
 _DEPTH_MAX = 100
+_ENDINGS = {each.value: each for each in Ending}
 
 
 class RecordedParts:
@@ -146,7 +147,7 @@ class Storing:
         if call.settled is not None:
             settled = call.settled
             value = self._value(settled.value, settled.blob)
-            return Outcome(Ending(settled.ending), value, _facts(settled.error))
+            return Outcome(_ENDINGS[settled.ending], value, _facts(settled.error))
         assert call.resolved is not None, "only complete calls have an outcome"
         if call.resolved.choice == Choice.FAIL:
             return Outcome(Ending.FAILED)
@@ -155,9 +156,9 @@ class Storing:
     def head_of(self, call: CallHistory) -> Any:
         return _open(call.head.value) if call.head is not None else None
 
-    def parts_of(self, call: CallHistory) -> RecordedParts:
+    def parts_of(self, call: CallHistory) -> Iterable[bytes]:
         """Give all recorded parts of a call, with their boundaries. Blobs are read as they come."""
-        return RecordedParts(call.parts, self._blobs)
+        return RecordedParts(call.parts, self._blobs) if call.parts else ()
 
     def content_of(self, output: Output) -> Any:
         """Return the content of an output message, from its blob if it was large."""
