@@ -39,7 +39,10 @@ def run(
         bool, typer.Option("--resume", help="Resume, however old the run is.")
     ] = False,
     resume_within: Annotated[
-        float, typer.Option(help="Hours after which nobody's run is resumed without a terminal.")
+        float,
+        typer.Option(
+            help="Without a terminal: resume only what was last opened within so many hours."
+        ),
     ] = _RESUME_WITHIN_H,
     parameter: Annotated[
         list[str] | None,

@@ -88,12 +88,17 @@ def choose_run(
 def _named(
     store: Store, name: str, notebook: Path, parameters: Mapping[str, Any], *, fresh: bool
 ) -> Chosen:
-    if not store.exists(name):
+    place = store.get(name) if store.exists(name) else None
+    if place is None or place.meta.archived_ns is not None:
         return _new(store, notebook, parameters, name)
     if fresh:
-        store.archive(store.get(name))
+        store.archive(place)
         return _new(store, notebook, parameters, name)
-    place = store.get(name)
+    if dict(place.meta.parameters or {}) != dict(parameters):
+        raise UsageError(
+            f"run {name} was started with other parameters ({dict(place.meta.parameters or {})}). "
+            "Name another run, or say --fresh to leave this one alone and start a new one."
+        )
     outline = outline_of(store, place)
     if outline.status == "finished":
         return Chosen(place, outline, f"run {name} is finished; there is nothing to do.")
@@ -108,6 +113,8 @@ def _new(store: Store, notebook: Path, parameters: Mapping[str, Any], name: str 
 def _unfinished(
     store: Store, notebook: Path, parameters: Mapping[str, Any], *, skip_damaged: bool
 ) -> tuple[RunPlace, Outline] | None:
+    if not skip_damaged:
+        store.lookup(kernel_id=None, notebook=notebook)  # raises if META of its run is damaged
     wanted = str(notebook.resolve())
     for place in store.all():
         meta = place.meta

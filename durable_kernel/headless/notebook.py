@@ -30,16 +30,17 @@ def read_notebook(path: Path) -> NotebookNode:
         raise UsageError(f"{path}: this is a folder, not a notebook.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}).") from None
-    except (
-        nbformat.reader.NotJSONError,
-        nbformat.ValidationError,
-        AttributeError,
-        KeyError,
-    ) as error:
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
         first_line = str(error).partition("\n")[0][:200]
         raise UsageError(f"{path}: this is not a notebook ({first_line}).") from None
-    assert isinstance(notebook, NotebookNode)
-    return notebook
+    # Nodes of versions before 4 are of another class, also once they are converted.
+    return notebook if isinstance(notebook, NotebookNode) else _converted(notebook)
+
+
+def _converted(notebook: Any) -> NotebookNode:
+    converted = nbformat.from_dict(notebook)  # type: ignore[no-untyped-call]
+    assert isinstance(converted, NotebookNode)
+    return converted
 
 
 def write_notebook(notebook: NotebookNode, path: Path) -> None:
@@ -51,7 +52,8 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # A lone surrogate in an output (a name of a file) is written as the JSON escape that it is.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text if text.endswith("\n") else text + "\n")
             file.flush()
             os.fsync(file.fileno())

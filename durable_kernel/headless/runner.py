@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +23,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbformat import NotebookNode
+from nbformat import NotebookNode, ValidationError
 from traitlets import default
 
 from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
@@ -36,6 +38,7 @@ __all__ = ["Progress", "RunRequest", "run_notebook"]
 
 _POISON_S = 60.0
 _DEATHS_MAX = 2
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Progress(Protocol):
@@ -72,18 +75,22 @@ class RunRequest:
 
 @dataclass(slots=True)
 class _Deaths:
-    """Consecutive deaths of the kernel without a new hard record."""
+    """Consecutive deaths of the kernel without a step forward: a new call, or a cell that is done.
+
+    `progress` counts (cells done, calls) at the last death.
+    """
 
     count: int = 0
-    calls: int = -1
+    progress: tuple[int, int] = (0, -1)
     started_at: float = 0.0
 
     def is_poison(self, outline: Outline, now: float) -> bool:
         """Count one death. True for the second in a row that brought nothing and came soon."""
-        calls = sum(each.calls for each in outline.positions)
-        made_progress = calls > self.calls or now - self.started_at > _POISON_S
-        self.count = 1 if made_progress else self.count + 1
-        self.calls = calls
+        done = sum(each.committed is not None for each in outline.positions)
+        progress = (done, sum(each.calls for each in outline.positions))
+        came_late = now - self.started_at > _POISON_S
+        self.count = 1 if progress > self.progress or came_late else self.count + 1
+        self.progress = progress
         return self.count >= _DEATHS_MAX
 
 
@@ -159,7 +166,7 @@ class _Runner:
             timeout=self._request.cell_timeout_s,
             resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
         )
-        async with client.async_setup_kernel(env=self._environment()):
+        async with self._kernel_of(client):
             done = 0
             for index, cell in enumerate(self._notebook.cells):
                 if cell.cell_type != "code" or not cell.source.strip():
@@ -169,10 +176,39 @@ class _Runner:
                 except CellExecutionError as error:
                     write_notebook(self._notebook, self._output)
                     return self._raised(error)
+                except ValidationError as error:
+                    self._progress.say(
+                        f"cell {done} showed what a notebook file can't hold: "
+                        f"{str(error).partition(chr(10))[0]}. The run keeps all that was done. "
+                        "Correct the notebook and run it again."
+                    )
+                    return Exit.CELL_RAISED
                 done += 1
                 write_notebook(self._notebook, self._output)
                 self._progress.cell(done, self._outline())
         return Exit.DONE
+
+    @asynccontextmanager
+    async def _kernel_of(self, client: NotebookClient) -> AsyncIterator[None]:
+        """Start a kernel; stop it at the end. Raises DeadKernelError if it dies as it starts.
+
+        nbclient's own way stops the kernel on a signal and then fails; here a signal cancels us.
+        """
+        client.create_kernel_manager()
+        try:
+            with _signals_cancel():
+                await self._start(client)
+                yield
+        finally:
+            if client.km is not None:
+                await client._async_cleanup_kernel()  # noqa: SLF001 - it has no public name
+
+    async def _start(self, client: NotebookClient) -> None:
+        try:
+            await client.async_start_new_kernel(env=self._environment())
+            await client.async_start_new_kernel_client()
+        except RuntimeError as error:  # all that jupyter_client has for a kernel that can't start
+            raise DeadKernelError(str(error)) from None
 
     def _raised(self, error: CellExecutionError) -> Exit:
         exit_code = EXIT_OF_ERROR.get(error.ename, Exit.CELL_RAISED)
@@ -244,6 +280,21 @@ class _Runner:
         if self._request.repeat_acts:
             environment["DURABLE_REPEAT_ACTS"] = "1"
         return environment
+
+
+@contextmanager
+def _signals_cancel() -> Iterator[None]:
+    """Let Ctrl-C, a polite kill and a closed terminal cancel the task; what is ignored stays so."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    signals = [each for each in _STOPPING if signal.getsignal(each) is not signal.SIG_IGN]
+    for each in signals:
+        loop.add_signal_handler(each, task.cancel)
+    try:
+        yield
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
 
 
 class _OwnKernelManager(AsyncKernelManager):
