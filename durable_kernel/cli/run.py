@@ -86,7 +86,8 @@ def join_parameters(arguments: list[str]) -> list[str]:
         joined.append(each)
         if each == "-p":
             name = next(waiting, "")
-            joined.append(name if "=" in name else f"{name}={next(waiting, '')}")
+            value = None if "=" in name else next(waiting, None)  # None: refused where it is read
+            joined.append(name if value is None else f"{name}={value}")
     return joined
 
 
@@ -103,7 +104,7 @@ def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
     for each in given:
         key, separator, value = each.partition("=")
         if not separator:
-            raise UsageError(f"-p {each}: NAME=VALUE is needed.")
+            raise UsageError(f"-p {each}: NAME=VALUE or NAME VALUE is needed.")
         parameters[key] = parse_value(value)
     return parameters
 
