@@ -25,7 +25,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 __all__ = [
     "CURRENT_LANE",
@@ -122,8 +122,7 @@ class ErrorFacts:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came back from a call. `value` is anything the codec (or the object codec) carries."""
 
     ending: Ending

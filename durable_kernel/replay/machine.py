@@ -182,7 +182,10 @@ def _is_same(recorded: Announced, asked: Call) -> bool:
     ours, theirs = recorded.identity, asked.identity
     if recorded.kind != asked.kind or len(ours) != len(theirs):
         return False
-    return not ours or all(_equal(ours, theirs, name) for name in ours)
+    for name in ours:  # noqa: SIM110 - `all` with a generator costs three times as much
+        if not _equal(ours, theirs, name):
+            return False
+    return True
 
 
 def _differences(recorded: Announced, asked: Call) -> tuple[str, ...]:
