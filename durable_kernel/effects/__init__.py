@@ -1,7 +1,8 @@
 """The world: hooks between the libraries that users call and `durable_kernel.ports`.
 
 One file a library. A file knows its library and the ports, nothing else of ours; what several
-files need stands in callers, stand_ins, exceptions, paths and http_wire, which know no library.
+files need stands in callers, stand_ins, exceptions, paths and http_*, which know no library above
+http.client.
 Hooks are installed once, at the start of a kernel process and before IPython is imported, and stay:
 without a lane they pass everything through. They are process-wide, so this room alone has
 module-level state.
@@ -14,9 +15,12 @@ from durable_kernel.effects import (
     detector,
     entropy,
     generators,
+    http_client,
     httpx_transport,
     prompts,
+    requests_session,
     sleeping,
+    urllib3_pool,
     usage,
 )
 from durable_kernel.ports import Witness
@@ -25,7 +29,19 @@ __all__ = ["install"]
 
 # Clocks first: what is imported later then takes references to hooked ones. The detector last, so
 # that it does not hear the others at work.
-_HOOKED = (clocks, usage, entropy, generators, sleeping, prompts, httpx_transport, detector)
+_HOOKED = (
+    clocks,
+    usage,
+    entropy,
+    generators,
+    sleeping,
+    prompts,
+    httpx_transport,
+    urllib3_pool,
+    requests_session,
+    http_client,
+    detector,
+)
 
 
 def install(witness: Witness) -> None:

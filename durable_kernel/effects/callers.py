@@ -97,10 +97,18 @@ class Verdicts(dict[str | None, bool]):
         return verdict
 
 
-# %time reads clocks for the cell, as often each time: its line of output comes out the same.
+# %time reads clocks for the cell, as often each time: its line of output comes out the same. So do
+# `elapsed` of a response of requests, and the moment at which a cookie expires.
 CLOCK_MACHINERY = Verdicts(
     _OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging"},
-    excepted=frozenset({"IPython.core.magics.execution", "IPython.utils.timing"}),
+    excepted=frozenset(
+        {
+            "IPython.core.magics.execution",
+            "IPython.utils.timing",
+            "http.cookiejar",
+            "requests.sessions",
+        }
+    ),
 )
 
 # Back-off between two HTTP attempts is as often as the recorded answers say: it can be skipped.

@@ -204,18 +204,6 @@ def _bound(_socket: Any, address: Any) -> Sentence:
     return f"listens at {_address(address)}", True
 
 
-def _requested(
-    url: Any, data: Any = None, headers: Any = None, method: Any = None
-) -> Sentence | None:
-    parts = urlsplit(str(url))
-    if parts.scheme in {"file", "data"}:
-        return None
-    verb = method or ("GET" if data is None else "POST")
-    # Without user, password and query: they carry secrets.
-    where = f"{parts.scheme}://{parts.hostname}{parts.path}"
-    return f"requests {verb} {_short(where)} without a hook for it", True
-
-
 def _talked(what: str) -> Callable[..., Sentence | None]:
     """Describe traffic of a client of the standard library on a connection that it holds."""
 
@@ -295,7 +283,6 @@ _DESCRIBE: dict[str, Callable[..., Sentence | None]] = {
     "socket.sendto": _sent,
     "socket.sendmsg": _sent,
     "socket.bind": _bound,
-    "urllib.Request": _requested,
     "http.client.send": _talked("sends to"),
     "ftplib.sendcmd": _talked("sends a command to"),
     "imaplib.send": _talked("sends a command to"),

@@ -12,11 +12,11 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import IO
+from typing import IO, Any
 
 from durable_kernel.ports import suspended
 
-__all__ = ["Spool"]
+__all__ = ["Spool", "drain"]
 
 _MEMORY_BYTES = 65_536
 _PIECE_BYTES = 65_536
@@ -62,3 +62,25 @@ class Spool:
             piece = self._file.read(_PIECE_BYTES)
             offset += len(piece)
             yield piece
+
+
+def drain(body: Any, encoding: str, block_bytes: int) -> Spool:
+    """Read a body that user code produces: a file, in blocks of that size, else an iterable.
+
+    Text becomes bytes. Runs in the lane, and raises whatever the body raises.
+    """
+    spool = Spool()
+    for piece in _pieces_of(body, block_bytes):
+        if isinstance(piece, str):
+            spool.add(piece.encode(encoding))
+        else:
+            spool.add(piece if type(piece) is bytes else bytes(memoryview(piece)))
+    return spool
+
+
+def _pieces_of(body: Any, block_bytes: int) -> Iterator[Any]:
+    if not hasattr(body, "read"):
+        yield from body
+        return
+    while piece := body.read(block_bytes):
+        yield piece

@@ -5,19 +5,13 @@ Shared by the hooks of the HTTP libraries and knows none of them.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
 from time import perf_counter
 from typing import Any
 
 from durable_kernel.errors import RequestInterrupted
-from durable_kernel.ports import Call, Ending, ErrorFacts, Outcome, Step, suspended
+from durable_kernel.ports import Call, Ending, ErrorFacts, Outcome, Step, await_cancellation
 
 __all__ = ["Exchange", "await_cancellation"]
-
-_CANCELLED = frozenset({"asyncio.exceptions:CancelledError", "builtins:GeneratorExit"})
-_CANCELLING_TIMERS = frozenset({"Timeout._on_timeout", "_release_waiter", "CancelScope._timeout"})
-_GRACE_S = 0.25
 
 
 class Exchange:
@@ -39,10 +33,13 @@ class Exchange:
         if self.elapsed_us is None:
             self.step.settle(Outcome.of_value({"elapsed_us": self._stop()}))
 
-    def fail(self, error: BaseException) -> None:
-        """Settle: the exchange raised `error`, or was cancelled or interrupted by it."""
+    def fail(self, error: BaseException, **extra: Any) -> None:
+        """Settle: the exchange raised `error`, or was cancelled or interrupted by it.
+
+        `extra` belongs to the hook, and is what `codec` carries.
+        """
         if self.elapsed_us is None:
-            extra: dict[str, Any] = {"elapsed_us": self._stop()}
+            extra["elapsed_us"] = self._stop()
             if isinstance(error, RequestInterrupted):  # a class of ours, found by no name
                 extra["is_read_interrupted"] = True
             self.step.settle(Outcome.of_error(error, **extra))
@@ -57,43 +54,3 @@ class Exchange:
     def _stop(self) -> int:
         self.elapsed_us = round((perf_counter() - self._started_s) * 1_000_000)
         return self.elapsed_us
-
-
-async def await_cancellation(outcome: Outcome) -> None:
-    """Wait until whatever cancelled the recorded call does so again: CancelledError leaves here.
-
-    An exception raised by ourselves would not do: `asyncio.timeout` and `wait_for` make a
-    TimeoutError only of a cancellation of their own, and a task that another one cancelled must
-    not end before its canceller got there. Returns when nobody came within the recorded duration
-    of the call or before the last pending time-out, whichever is later: the caller then raises the
-    recorded exception (an interrupt from outside the process).
-    """
-    if outcome.ending is not Ending.ABANDONED or outcome.error is None:
-        return
-    extra = outcome.error.extra
-    if outcome.error.type_path not in _CANCELLED or extra.get("is_closed"):
-        return
-    with suspended():
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # another event loop, whose cancellations have other rules
-            return
-        elapsed_s: float = extra.get("elapsed_us", 0) / 1_000_000
-        pending: Iterable[asyncio.TimerHandle] = getattr(loop, "_scheduled", ())
-        deadlines = [timer.when() - loop.time() for timer in pending if _may_cancel(timer)]
-        nobody_came = loop.create_future()
-        timer = loop.call_later(max(elapsed_s, *deadlines, 0.0) + _GRACE_S, _finish, nobody_came)
-        try:
-            await nobody_came
-        finally:
-            timer.cancel()
-
-
-def _may_cancel(timer: asyncio.TimerHandle) -> bool:
-    callback = getattr(timer, "_callback", None)
-    return not timer.cancelled() and getattr(callback, "__qualname__", "") in _CANCELLING_TIMERS
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

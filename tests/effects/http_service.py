@@ -13,6 +13,8 @@ import contextlib
 import gzip
 import hashlib
 import json
+import select
+import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +28,13 @@ from urllib.parse import urlsplit
 LINES = [f"line {number}\n".encode() for number in range(5)]
 EVENTS = [f'event: tick\ndata: {{"n": {number}}}\n\n'.encode() for number in range(4)]
 BIG_CHUNK = bytes(range(256)) * 256
+TORN_ENDS = {
+    "inside": b"64\r\nabc",
+    "size": b"64\r\n",
+    "bytes": b"3\r\nabc",
+    "between": b"",
+    "garbled": b"no size\r\n",
+}
 
 
 @dataclass
@@ -113,18 +122,21 @@ class _Handler(BaseHTTPRequestHandler):
     log_lock = threading.Lock()
     log_path = ""
     hits_by_path: dict[str, int] = {}  # noqa: RUF012 - shared by all handlers on purpose
+    objects: dict[str, bytes] = {}  # noqa: RUF012 - as above
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
         """Stay quiet; `_serve` writes the log."""
 
     def _serve(self) -> None:
         self.body = self._read_body()
-        path = urlsplit(self.path).path
+        path = self.path if self.command == "CONNECT" else urlsplit(self.path).path
         with self.log_lock:
             self.hit = self.hits_by_path[path] = self.hits_by_path.get(path, 0) + 1
             with Path(self.log_path).open("a") as log:
                 log.write(f"{self.command} {self.path}\n")
         name, _, self.argument = path.lstrip("/").partition("/")
+        if self.command == "CONNECT":
+            name = "tunnel"
         getattr(self, f"serve_{name}", self.serve_missing)()
 
     def __getattr__(self, name: str) -> Any:
@@ -291,6 +303,62 @@ class _Handler(BaseHTTPRequestHandler):
     def serve_shrinking(self) -> None:
         """Send less each time."""
         self._send(b"x" * (100 // self.hit))
+
+    def serve_busy(self) -> None:
+        """Answer 503 twice, then well."""
+        if self.hit > 2:
+            self._send(b"at last")
+        else:
+            self._send(b"busy", 503, (("Retry-After", "0"),))
+
+    def serve_torn(self) -> None:
+        """Break off in a chunk, behind its size, behind its bytes, or where a size should be."""
+        self._begin_chunks("text/plain")
+        self._send_chunk(LINES[0])
+        self.wfile.write(TORN_ENDS[self.argument])
+        self.close_connection = True
+
+    def serve_closing(self) -> None:
+        """Send a body whose end is the end of the connection."""
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.writelines(LINES)
+        self.close_connection = True
+
+    def serve_bucket(self) -> None:
+        """Store and give back objects, as an object store does."""
+        if self.command == "PUT":
+            self.objects[self.argument] = self.body
+            self._send(b"", headers=(("ETag", f'"{hashlib.md5(self.body).hexdigest()}"'),))
+        elif self.argument in self.objects:
+            self._send(self.objects[self.argument])
+        else:
+            missing = b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
+            self._send(missing, 404, (("Content-Type", "application/xml"),))
+
+    def serve_procedure(self) -> None:
+        """Add the arguments of a remote procedure call."""
+        import xmlrpc.client
+
+        numbers, _ = xmlrpc.client.loads(self.body)
+        total = sum(int(str(number)) for number in numbers)
+        answer = xmlrpc.client.dumps((total,), methodresponse=True)
+        self._send(answer.encode(), headers=(("Content-Type", "text/xml"),))
+
+    def serve_tunnel(self) -> None:
+        """Be a proxy: hand bytes on in both directions until one side leaves."""
+        host, _, port = self.path.partition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            other = {self.connection: there, there: self.connection}
+            while True:
+                for readable in select.select(list(other), [], [])[0]:
+                    data = readable.recv(65_536)
+                    if not data:
+                        self.close_connection = True
+                        return
+                    other[readable].sendall(data)
 
 
 class _Server(ThreadingHTTPServer):

@@ -1,0 +1,397 @@
+"""urllib3, and with it requests, botocore and kubernetes: every attempt on the wire is a call.
+
+The hook sits at `HTTPConnectionPool._make_request`. Everything above runs again on replay: Retry,
+redirects, cookies, authentication, decoders, the pool itself. Below it, live, is the connection
+with its proxy and TLS; on replay urllib3's own connection class reads the recorded head and builds
+the response, and the body comes from one of `http_files`. The connection of the pool is not used.
+
+Versions 1.26 and 2 differ in where the response is built and the body preloaded: above
+`_make_request`, or in it. A tunnel through a proxy is opened before `_make_request`; that is put
+off until it is known that the request is sent.
+
+Nothing here imports urllib3: it is patched once the user has imported it. Not recorded are HTTP/2
+(experimental in urllib3), and what is said over a connection that somebody takes out of a response.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import inspect
+import io
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import wrapt
+
+from durable_kernel.effects.http_body import Spool, drain
+from durable_kernel.effects.http_exchange import Exchange
+from durable_kernel.effects.http_files import attach_live, attach_recorded
+from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
+from durable_kernel.effects.http_payloads import BrokenEnd, Payload, ResumedPayload
+from durable_kernel.effects.http_recall import Recalled, make_read_interrupted, recall
+from durable_kernel.effects.http_wire import (
+    SAFE_METHODS,
+    RequestHeaders,
+    body_digest,
+    describe_headers,
+    describe_request,
+    parse_answer,
+    redact_url,
+)
+from durable_kernel.effects.urllib3_errors import Urllib3Errors
+from durable_kernel.ports import (
+    CURRENT_LANE,
+    INSIDE_EFFECT,
+    Call,
+    ErrorFacts,
+    Lane,
+    Step,
+    Witness,
+    suspended,
+)
+
+__all__ = ["install"]
+
+_SWITCHING_PROTOCOLS = 101
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_TUNNEL_IS_DUE = "_durable_tunnel_is_due"
+
+_log = logging.getLogger("urllib3.connectionpool")
+
+
+def install(witness: Witness) -> None:
+    """Put hooks into urllib3, now or when it is imported. Again: only the witness is replaced."""
+    wrapt.register_post_import_hook(functools.partial(_patch, witness), "urllib3.connectionpool")
+
+
+def _patch(witness: Witness, module: Any) -> None:
+    known = getattr(module.HTTPConnectionPool._make_request, "durable_hook", None)
+    if known is not None:
+        known.witness = witness
+        return
+    hook = _Hook(module, witness)
+    module.HTTPConnectionPool._make_request = hook.wrap(module.HTTPConnectionPool._make_request)
+    module.HTTPSConnectionPool._prepare_proxy = _put_off(hook.prepare_proxy)
+
+
+def _put_off(original: Any) -> Any:
+    @functools.wraps(original)
+    def _prepare_proxy(pool: Any, conn: Any) -> None:
+        if CURRENT_LANE.get() is None:
+            original(pool, conn)
+        else:
+            setattr(conn, _TUNNEL_IS_DUE, True)
+
+    return _prepare_proxy
+
+
+class _Attempt:
+    """One call of `_make_request`: what it was given, with the body drained."""
+
+    __slots__ = ("body", "conn", "is_tunnel_due", "method", "options", "pool", "url")
+
+    def __init__(
+        self, pool: Any, conn: Any, method: str, url: str, options: dict[str, Any]
+    ) -> None:
+        self.pool = pool
+        self.conn = conn
+        self.method = method
+        self.url = url
+        self.options = options
+        self.is_tunnel_due = vars(conn).pop(_TUNNEL_IS_DUE, False)
+        body = options.get("body")
+        self.body: Spool | None = None
+        if body is not None and not _is_plain(body):
+            self.body = drain(body, "utf-8", getattr(conn, "blocksize", 16_384))
+
+    def digest(self) -> tuple[str, int]:
+        """Return hash and size of the body."""
+        if self.body is not None:
+            return self.body.digest, self.body.size_bytes
+        body = self.options.get("body")
+        if body is None:
+            return "", 0
+        whole = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+        return body_digest(whole), len(whole)
+
+    def pieces(self) -> Iterator[bytes] | Any:
+        """Return the body as it may be sent, once."""
+        return self.options.get("body") if self.body is None else self.body.pieces()
+
+    def full_url(self) -> str:
+        if not self.url.startswith("/"):  # to a proxy that forwards
+            return self.url
+        pool = self.pool
+        host = f"[{pool.host}]" if ":" in pool.host and pool.host[0] != "[" else pool.host
+        is_default = pool.port is None or pool.port == _DEFAULT_PORTS.get(pool.scheme)
+        port = "" if is_default else f":{pool.port}"
+        return f"{pool.scheme}://{host}{port}{self.url}"
+
+    @property
+    def is_unverified(self) -> bool:
+        """Tell whether the connection is TLS without a check of certificates: urllib3 warns."""
+        conn = self.conn
+        is_verified = conn.is_verified or getattr(conn, "proxy_is_verified", None)
+        return self.pool.scheme == "https" and not is_verified
+
+
+def _is_plain(body: Any) -> bool:
+    """Tell whether a body is at hand: text, or bytes of any kind."""
+    if isinstance(body, (str, bytes, bytearray)):
+        return True
+    if hasattr(body, "read"):
+        return False
+    try:
+        memoryview(body)
+    except TypeError:
+        return False
+    return True
+
+
+class _Hook:
+    """Decides between the world, the journal and a cut answer."""
+
+    def __init__(self, module: Any, witness: Witness) -> None:
+        self.witness = witness
+        self.prepare_proxy = module.HTTPSConnectionPool._prepare_proxy
+        self._connection = module.HTTPConnection
+        self._errors = inspect.getmodule(module.MaxRetryError)
+        self._http_error = module.ProtocolError.__mro__[1]
+        self._read_interrupted = make_read_interrupted(module.ProtocolError)
+        self._last_headers: tuple[Any, RequestHeaders] = [], describe_headers([])
+        self._original: Any = None
+        self._builds_responses = False
+
+    def wrap(self, original: Any) -> Any:
+        self._original = original
+        names = tuple(inspect.signature(original).parameters)[4:]
+        self._builds_responses = "preload_content" in names  # version 2
+
+        @functools.wraps(original)
+        def _make_request(
+            pool: Any, conn: Any, method: str, url: str, *given: Any, **options: Any
+        ) -> Any:
+            lane = CURRENT_LANE.get()
+            if lane is None or not isinstance(conn, http.client.HTTPConnection):
+                self._pass(lane, pool, method, url)
+                return original(pool, conn, method, url, *given, **options)
+            options.update(zip(names, given, strict=False))
+            attempt = _Attempt(pool, conn, method, url, options)
+            return self._answer(lane, attempt)
+
+        _make_request.durable_hook = self  # type: ignore[attr-defined]
+        return _make_request
+
+    def _pass(self, lane: Lane | None, pool: Any, method: str, url: str) -> None:
+        if lane is None and INSIDE_EFFECT.get():
+            return
+        target = url if "://" in url else f"{pool.scheme}://{pool.host}:{pool.port}{url}"
+        what = f"urllib3 {method} {redact_url(target)}"
+        self.witness.crossing(what, is_act=method not in SAFE_METHODS)
+
+    def _answer(self, lane: Lane, attempt: _Attempt) -> Any:
+        call = self._describe(attempt)
+        errors = self._errors_of(attempt)
+        step = lane.port.begin(lane, call, parse_answer)
+        if step.outcome is not None:
+            recalled = recall(lane, call, step, step.outcome, errors)
+            if recalled.head is None:
+                raise self._recorded_failure(attempt, recalled)
+            return self._rebuild(attempt, recalled.head, recalled.payload(), recalled.broken)
+        exchange = Exchange(call, step)
+        if step.head is not None:
+            return self._resume(attempt, step, exchange, errors)
+        try:
+            with suspended():
+                response = self._send(attempt)
+        except BaseException as error:
+            exchange.fail(error, **self._circumstances(attempt), **errors.describe(error))
+            raise
+        return self._record(attempt, exchange, response)
+
+    # --- requests ---
+
+    def _describe(self, attempt: _Attempt) -> Call:
+        options = attempt.options
+        headers = list((options.get("headers") or {}).items())
+        known = self._last_headers
+        if known[0] != headers:
+            raw = [(_as_bytes(name), _as_bytes(value)) for name, value in headers]
+            known = self._last_headers = headers, describe_headers(raw)
+        digest, size_bytes = attempt.digest()
+        return describe_request(
+            attempt.method,
+            attempt.full_url(),
+            known[1],
+            body=digest,
+            body_bytes=size_bytes,
+            timeout=_seconds_of(options.get("timeout")),
+        )
+
+    def _errors_of(self, attempt: _Attempt) -> Urllib3Errors:
+        named = {"conn": attempt.conn, "pool": attempt.pool, "url": attempt.url}
+        return Urllib3Errors(self._errors, self._read_interrupted, named)
+
+    def _send(self, attempt: _Attempt) -> Any:
+        """Make the real request. The body of its response is not read yet."""
+        options = {**attempt.options, "body": attempt.pieces()}
+        if self._builds_responses:
+            options["preload_content"] = False
+        if attempt.is_tunnel_due and attempt.conn.sock is None:
+            self._open_tunnel(attempt)
+        return self._original(attempt.pool, attempt.conn, attempt.method, attempt.url, **options)
+
+    def _open_tunnel(self, attempt: _Attempt) -> None:
+        """Do what `urlopen` does before `_make_request`, with its translation of time-outs."""
+        pool, conn = attempt.pool, attempt.conn
+        if not self._builds_responses:
+            self.prepare_proxy(pool, conn)
+            return
+        try:
+            self.prepare_proxy(pool, conn)
+        except (ssl.SSLError, OSError) as error:
+            pool._raise_timeout(err=error, url=pool.proxy.url, timeout_value=conn.timeout)
+            raise
+
+    def _circumstances(self, attempt: _Attempt) -> dict[str, Any]:
+        """Say what of the connection decides how an exception is treated above."""
+        found: dict[str, Any] = {}
+        if attempt.is_unverified:
+            found["is_unverified"] = True
+        if getattr(attempt.conn, "has_connected_to_proxy", False):
+            found["has_connected_to_proxy"] = True
+        return found
+
+    # --- live answers ---
+
+    def _record(self, attempt: _Attempt, exchange: Exchange, response: Any) -> Any:
+        """Record the head of a live response, and put the tee into it."""
+        inner = response._fp if self._builds_responses else response
+        label = exchange.call.label
+        if not isinstance(inner, http.client.HTTPResponse):
+            self.witness.crossing(f"urllib3 answer of an unknown kind to {label}", is_act=True)
+            exchange.abandon()
+            return self._preload(attempt, response)
+        head = head_of(inner)
+        if attempt.is_unverified:
+            head["is_unverified"] = True
+        exchange.step.set_head(head)
+        if inner.status == _SWITCHING_PROTOCOLS:
+            self.witness.crossing(f"urllib3 connection upgraded by {label}", is_act=True)
+        attach_live(inner, exchange, self._teller(f"urllib3 connection taken over after {label}"))
+        return self._preload(attempt, response)
+
+    def _teller(self, what: str) -> Callable[[], None]:
+        return lambda: self.witness.crossing(what, is_act=True)
+
+    def _preload(self, attempt: _Attempt, response: Any) -> Any:
+        """Read the body as the constructor does, where an exception names no pool."""
+        if not self._builds_responses or not attempt.options.get("preload_content", True):
+            return response
+        owners = response._pool, response._connection
+        response._pool = response._connection = None
+        decode = attempt.options.get("decode_content", True)
+        response._body = response.read(decode_content=decode)
+        response._pool, response._connection = owners
+        return response
+
+    # --- cut answers ---
+
+    def _resume(
+        self, attempt: _Attempt, step: Step, exchange: Exchange, errors: Urllib3Errors
+    ) -> Any:
+        """Serve what was recorded; the request is made again behind it."""
+
+        def reopen() -> http.client.HTTPResponse:
+            try:
+                response = self._send(attempt)
+            except self._http_error as error:
+                # As if the connection was lost in the body: `_error_catcher` knows such ones.
+                raise ConnectionResetError(str(error)) from error
+            found: http.client.HTTPResponse
+            found = response._fp if self._builds_responses else response
+            return found
+
+        label = exchange.call.label
+        payload = ResumedPayload(
+            exchange,
+            reopen,
+            drop_connection=attempt.conn.close,
+            interrupted=lambda reason: errors.interrupted(label, reason),
+        )
+        return self._rebuild(attempt, step.head, payload, None)
+
+    # --- recorded answers ---
+
+    def _recorded_failure(self, attempt: _Attempt, recalled: Recalled) -> BaseException:
+        """Make the recorded exception, after what it left behind at the time."""
+        extra = recalled.facts.extra if isinstance(recalled.facts, ErrorFacts) else {}
+        attempt.pool.num_requests += 1
+        if extra.get("is_unverified"):
+            self._warn_unverified(attempt)
+        if extra.get("has_connected_to_proxy"):
+            attempt.conn._has_connected_to_proxy = True
+        assert recalled.error is not None, "a call without a head raised something"
+        return recalled.error()
+
+    def _rebuild(
+        self,
+        attempt: _Attempt,
+        head: dict[str, Any],
+        payload: Payload,
+        broken: BrokenEnd | None,
+    ) -> Any:
+        """Let urllib3 build its response from a recorded head."""
+        pool, options = attempt.pool, attempt.options
+        pool.num_requests += 1
+        if head.get("is_unverified"):
+            self._warn_unverified(attempt)
+        named = ("decode_content", "enforce_content_length")
+        how: dict[str, Any] = {name: options[name] for name in named if name in options}
+        if self._builds_responses:
+            how["preload_content"] = False
+        with suspended():
+            wire = self._connection("recorded")
+            wire.sock = StandInSocket(io.BytesIO(head_bytes(head)))
+            wire.request(attempt.method, attempt.url, **how)
+            response = wire.getresponse()
+        inner = response._fp if self._builds_responses else response
+        attach_recorded(inner, payload, broken)
+        version = response.version_string if self._builds_responses else wire._http_vsn_str
+        length = response.length_remaining if self._builds_responses else response.length
+        words = (pool.scheme, pool.host, pool.port, attempt.method, attempt.url)
+        _log.debug('%s://%s:%s "%s %s %s" %s %s', *words, version, response.status, length)
+        if not self._builds_responses:
+            return response
+        response.retries = options.get("retries")
+        response._connection = options.get("response_conn")
+        response._pool = pool
+        return self._preload(attempt, response)
+
+    def _warn_unverified(self, attempt: _Attempt) -> None:
+        """Let the pool look at a connection that seems to be open: it warns as it did."""
+        conn = attempt.conn
+        with suspended():
+            conn.sock = StandInSocket()
+            try:
+                attempt.pool._validate_conn(conn)
+            finally:
+                conn.sock = None
+
+
+def _as_bytes(text: Any) -> bytes:
+    return text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogatepass")
+
+
+def _seconds_of(timeout: Any) -> dict[str, float | None] | None:
+    """Return the time-outs of an attempt, in seconds. None: what the socket does by default."""
+    if timeout is None:
+        return None
+    found = {}
+    for phase in ("connect", "read"):
+        seconds = getattr(timeout, f"{phase}_timeout", None)
+        found[phase] = seconds if isinstance(seconds, (int, float)) else None
+    return found
