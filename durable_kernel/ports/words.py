@@ -25,7 +25,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 __all__ = [
     "CURRENT_LANE",
@@ -122,8 +122,13 @@ class ErrorFacts:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Outcome(NamedTuple):
-    """What came back from a call. `value` is anything the codec (or the object codec) carries."""
+@dataclass(slots=True)
+class Outcome:
+    """What came back from a call. `value` is anything the codec (or the object codec) carries.
+
+    Nobody changes one; but a frozen class is made three times as slowly, and each replayed call
+    makes one.
+    """
 
     ending: Ending
     value: Any = None
