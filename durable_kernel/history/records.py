@@ -1,6 +1,7 @@
 """Records: the meaning of one frame.
 
-One frozen dataclass for each frame type; nothing here reads or writes a file.
+One dataclass for each frame type; nothing here reads or writes a file. Nobody changes a record once
+it is made. It is not frozen: making one would cost three times as much, for each effect and frame.
 
 A record's payload is a msgpack array of its fields in the order in which they stand in the class,
 trailing defaults cut off; the number of the frame type is `CODE`. `docs/journal-format.md` lists
@@ -60,14 +61,14 @@ class Choice(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
     """Base of all records; `CODE` is the frame type on disk (1..127)."""
 
     CODE: ClassVar[int] = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Opened(Record):
     """A process opened the run for writing.
 
@@ -87,7 +88,7 @@ class Opened(Record):
     clocks: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Cell(Record):
     """A position begins: this source is about to run."""
 
@@ -99,7 +100,7 @@ class Cell(Record):
     """What the front end said of it: cell_id, parent header, idents, store_history, expressions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Resumed(Record):
     """The open position is executed again, in a new process.
 
@@ -111,7 +112,7 @@ class Resumed(Record):
     wall_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Observed(Record):
     """Observations of one kind in one lane, in the order in which they were made."""
 
@@ -122,7 +123,7 @@ class Observed(Record):
     hard: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Announced(Record):
     """A call is about to be made. Synced for remote acts, processes and commits (rule 2)."""
 
@@ -141,7 +142,7 @@ class Announced(Record):
     """For people; empty: an act like any other, which may not be repeated at all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Head(Record):
     """What a stream told before its first part."""
 
@@ -151,7 +152,7 @@ class Head(Record):
     value: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Part(Record):
     """Consecutive parts of a stream: `sizes` are the boundaries within `content`.
 
@@ -166,7 +167,7 @@ class Part(Record):
     blob: list[Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settled(Record):
     """A call ended. `ending` is a `ports.Ending`; `error` is [type path, message, args, extra]."""
 
@@ -182,7 +183,7 @@ class Settled(Record):
     """State of the global generators after the call, if the call changed it (H9)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Output(Record):
     """One message that the cell sent to its front end."""
 
@@ -195,7 +196,7 @@ class Output(Record):
     """The position it belongs to, when that was already committed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Crossed(Record):
     """An exchange with the world that the journal does not hold.
 
@@ -208,7 +209,7 @@ class Crossed(Record):
     is_act: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Noted(Record):
     """A sentence that the user was told about this position."""
 
@@ -216,7 +217,7 @@ class Noted(Record):
     sentence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Committed(Record):
     """The position is final: status is "ok" or "error".
 
@@ -242,7 +243,7 @@ class Committed(Record):
     """The cell asked the kernel to exit; it is never executed again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Resolved(Record):
     """A user's decision about an act in doubt. A retry is synced before the act is made again."""
 
@@ -259,7 +260,7 @@ class Resolved(Record):
     """Name of the inbox message that brought it; the same message never decides twice."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Branched(Record):
     """From here on the run continues without the positions >= `position` recorded so far.
 
@@ -272,7 +273,7 @@ class Branched(Record):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Shutdown(Record):
     """The kernel was asked to stop; `position` is the cell that was running then."""
 
@@ -282,7 +283,7 @@ class Shutdown(Record):
     position: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Finished(Record):
     """A headless runner came to the end of its notebook."""
 
@@ -291,7 +292,7 @@ class Finished(Record):
     status: str = "ok"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Withdrawn(Record):
     """The cell did not go on from the outcome of this call; it, and all that followed, is void.
 
