@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_kernel.errors import JournalError
-from durable_kernel.journal import REAL_DISK, Disk
+from durable_kernel.journal import Disk, RealDisk
 from durable_kernel.ports import (
     CURRENT_LANE,
     REPEAT_NEVER,
@@ -44,8 +44,21 @@ WAIT_S = 10.0
 RUN_ID = "notebook"
 
 
+class QuickDisk(RealDisk):
+    """Does not wait for the platter: the deaths here are those of processes."""
+
+    def sync(self, fd: int) -> None:
+        """Do nothing."""
+
+    def sync_folder(self, path: Path) -> None:
+        """Do nothing."""
+
+
 class Died(BaseException):
     """The process is dead. Not an `Exception`, nor a `Stop`: the driver lets it through."""
+
+
+_QUICK_DISK = QuickDisk()
 
 
 def _is_done(name: str) -> str:
@@ -186,7 +199,7 @@ class Notebook:
         self,
         *,
         wall_ns: Callable[[], int] | None = None,
-        disk: Disk = REAL_DISK,
+        disk: Disk = _QUICK_DISK,
         may_die: bool = False,
         **settings: Any,
     ) -> Iterator[Session]:
