@@ -39,6 +39,7 @@ _TWISTER_BYTES = 4 * 625  # 624 words and an index, in either order
 class _Genesis:
     """The seed of this process's run, and what waits for numpy to be imported."""
 
+    is_hooked = False
     seed: bytes | None = None
     numpy_pristine: bytes | None = None
     numpy_waiting: Mapping[str, Any] | None = None
@@ -61,7 +62,9 @@ class _Known:
 
 def install(witness: Witness) -> None:
     """Seed numpy as soon as it is imported, if a run was begun by then. Idempotent."""
-    wrapt.register_post_import_hook(_seed_numpy, "numpy.random")
+    if not _Genesis.is_hooked:  # a second hook would seed again what the first one has restored
+        _Genesis.is_hooked = True
+        wrapt.register_post_import_hook(_seed_numpy, "numpy.random")
 
 
 def seed_genesis(entropy: bytes) -> None:

@@ -157,6 +157,7 @@ import sys
 from durable_kernel.effects import generators
 from durable_kernel.testing.fake_port import FakeWitness
 generators.install(FakeWitness())
+generators.install(FakeWitness())  # a second hook would undo what the first one restores
 if sys.argv[1] == "early":
     import numpy.random
 generators.seed_genesis(bytes(range(32)))
