@@ -10,7 +10,8 @@ vantage points see them all:
       P.written  all are, not synced            P.synced   they survive the machine
 
   where P is commit, announce, settle, resolve, withdraw, output, cell, part, observe, note: the
-  first of these that a frame of the write stands for; or rotate, for a new segment's header.
+  first of these that a frame of the write stands for; rotate, for a new segment's header; blob, for
+  a piece of one, and "blob.named" once it has its name.
 * `watch_port` sees calls and draws being answered from the journal: "replay" after each, "switch"
   after the one that consumed the last hard record.
 
@@ -46,6 +47,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import TYPE_MAX, RealDisk
 from durable_kernel.journal.format import FRAME_HEADER, FRAME_HEADER_BYTES, MAGIC
+from durable_kernel.journal.segments import BLOBS_NAME
 from durable_kernel.runtime import Run
 
 __all__ = ["CrashDisk", "Reach", "die", "watch_port"]
@@ -96,7 +98,8 @@ class CrashDisk:
         self._torn_share = torn_share
         self._reach = reach
         self._real = RealDisk()
-        self._segments: set[int] = set()  # descriptors of segments
+        self._segments: set[int] = set()  # descriptors
+        self._blobs: set[int] = set()
         self._purpose = ""
 
     def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
@@ -105,6 +108,8 @@ class CrashDisk:
         # The first bytes of a new segment go to a temporary name; frames come after its rename.
         if _SEGMENT_SUFFIX in path.name:
             self._segments.add(fd)
+        if BLOBS_NAME in path.parts:
+            self._blobs.add(fd)
         return fd
 
     def write(self, fd: int, content: bytes, /) -> int:
@@ -117,6 +122,8 @@ class CrashDisk:
             return self._real.write(fd, content)
         purpose = _purpose(content) if fd in self._segments else ""
         self._purpose = purpose or self._purpose
+        if fd in self._blobs:
+            purpose = "blob"
         if purpose:
             self._reach(f"{purpose}.before", nothing)
             self._reach(f"{purpose}.torn", tear)
@@ -137,11 +144,14 @@ class CrashDisk:
 
     def close(self, fd: int, /) -> None:
         self._segments.discard(fd)
+        self._blobs.discard(fd)
         self._real.close(fd)
 
     def rename(self, old: Path, new: Path) -> None:
         self._at_opening()
         self._real.rename(old, new)
+        if BLOBS_NAME in new.parts:
+            self._reach("blob.named", nothing)
 
     def unlink(self, path: Path) -> None:
         self._at_opening()

@@ -12,13 +12,14 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from durable_kernel.journal import Level
 from tests.crash.notebooks import EFFECTS, Notebook, make_notebook
 
 __all__ = ["POINTS", "Case", "Kill", "all_pairs", "make_case"]
 
-_CALLS = ("get", "stream", "post", "keyed", "declared", "put", "await", "caught", "step")
+_CALLS = tuple(EFFECTS[: EFFECTS.index("entropy")])
 _UNSYNCED = ("get", "stream")
-_DOUBTFUL = ("post", "await", "step")
+_DOUBTFUL = ("post", "await", "raised", "step")
 _HARD = (*_CALLS, "entropy")
 
 
@@ -49,6 +50,10 @@ POINTS = {
     "resolve": Point(
         ("resolve.before", "resolve.torn", "resolve.written", "resolve.synced"), _DOUBTFUL
     ),
+    "withdraw": Point(
+        ("withdraw.before", "withdraw.torn", "withdraw.written", "withdraw.synced"), ("raised",)
+    ),
+    "blob": Point(("blob.before", "blob.torn", "blob.written", "blob.named"), ("get", "stream")),
     "opening": Point(("opening",)),
     "any time": Point(("timer",)),
 }
@@ -78,6 +83,7 @@ class Case:
     kills: tuple[Kill, ...]
     seed: str
     small_segments: bool
+    level: Level
 
 
 def all_pairs() -> list[tuple[str, str]]:
@@ -101,7 +107,14 @@ def make_case(seed: int, name: str, origin: str) -> Case:
         Kill(point, moment, effect, _nth(draw, point), draw.random()),
         *_mischief(draw, effect, notebook),
     )
-    return Case(name, notebook, kills, case_seed, small_segments=draw.random() < 0.2)
+    return Case(
+        name,
+        notebook,
+        kills,
+        case_seed,
+        small_segments=draw.random() < 0.2,
+        level=draw.choice([*Level, Level.DEFAULT, Level.DEFAULT, Level.DEFAULT]),
+    )
 
 
 def _nth(draw: random.Random, point: str) -> int:
@@ -109,14 +122,14 @@ def _nth(draw: random.Random, point: str) -> int:
         return draw.randint(1, 24)
     if point == "any time":
         return draw.randint(1, 120)
-    if point == "resolve":
+    if point in ("resolve", "withdraw"):
         return 1
     return draw.choice([1, 1, 1, 1, 2, 2, 3])
 
 
 def _before(draw: random.Random, point: str, effect: str) -> list[Kill]:
     """Return the kills without which this point is not reached."""
-    if point == "resolve":
+    if point in ("resolve", "withdraw"):
         return [Kill("egress", draw.choice(["served.sent", "served.acted"]), effect)]
     if point == "switch":
         if effect in _CALLS:

@@ -24,6 +24,7 @@ EFFECTS = (
     "put",
     "await",
     "caught",
+    "raised",
     "step",
     "entropy",
     "clock",
@@ -215,6 +216,17 @@ except httpx.HTTPError as error:
     note("caught failed", type(error).__name__)"""
 
 
+def _raised(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+try:
+    note("raised", client.post("{origin}/raised/{rid}", json=[4]).json())
+except durable.RequestInterrupted:
+    uuid.uuid4(), time.time(), client.get("{origin}/did/{rid}").json()
+    raise
+except httpx.HTTPError as error:
+    note("raised failed", type(error).__name__)"""
+
+
 def _step(draw: _Draw, rid: str, origin: str) -> str:
     result = draw.choice(["answer", "(answer, random.random())", "(answer, np.arange(3))"])
     return f"""\
@@ -226,6 +238,41 @@ try:
     note("step", charge({draw.randint(1, 9)}), random.random())
 except durable.DurableError as error:
     note("step failed", type(error).__name__)"""
+
+
+def _step_error(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+@durable.step(name="POST {origin}/step/{rid}")
+def refuse(amount):
+    raise ValueError(client.post("{origin}/step/{rid}", json=amount).json()["number"])
+try:
+    note("step answered", refuse(1))
+except ValueError as error:
+    note("step raised", error.args, repr(error))
+except durable.DurableError as error:
+    note("step failed", type(error).__name__)"""
+
+
+def _step_declared(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+@durable.step(name="POST {origin}/declared/{rid}", idempotent=True)
+def store(value):
+    random.random()
+    return client.post("{origin}/declared/{rid}", json=value).json(), np.random.rand()
+note("stored", store([5]), random.random(), np.random.rand())"""
+
+
+def _step_async(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+@durable.step(name="POST {origin}/await/{rid}")
+async def charge(amount):
+    async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
+        await asyncio.sleep(0.001)
+        return (await web.post("{origin}/await/{rid}", json=amount)).json()
+try:
+    note("async step", await charge(7))
+except durable.DurableError as error:
+    note("async step failed", type(error).__name__)"""
 
 
 # --- observations and computing -------------------------------------------------------------------
@@ -302,11 +349,12 @@ _BLOCKS: dict[str, tuple[_Block, ...]] = {
     "stream": (_stream, _stream_lines, _stream_left),
     "post": (_post, _post, _post_stream),
     "keyed": (_keyed,),
-    "declared": (_declared,),
+    "declared": (_declared, _step_declared),
     "put": (_put,),
-    "await": (_await, _await_stream),
+    "await": (_await, _await_stream, _step_async),
     "caught": (_caught,),
-    "step": (_step,),
+    "raised": (_raised,),
+    "step": (_step, _step, _step_error),
     "entropy": (_entropy,),
     "clock": (_clock,),
     "random": (_random,),

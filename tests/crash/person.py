@@ -16,7 +16,7 @@ from tests.crash.witness import Witness
 
 __all__ = ["Person"]
 
-_ASKED_ABOUT = frozenset({"post", "await", "step"})
+_ASKED_ABOUT = frozenset({"post", "await", "raised", "step"})
 _GIVES_UP = 0.2
 
 

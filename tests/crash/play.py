@@ -83,10 +83,11 @@ class _Play:
         arrivals = self._theatre.witness.arrivals()
         if attempt.ended != "done":
             reason = f"a replay of all ended as {attempt.ended}: {attempt.stopped_by}"
-            self._judge.violations.append(Violation("lost", reason))
+            self._judge.find("lost", reason)
         for arrival in arrivals[before:]:
-            self._judge.violations.append(Violation("repeated", f"{arrival.label} in a replay"))
+            self._judge.find("repeated", f"{arrival.label} in a replay")
         self._judge.conclude(arrivals)
+        self._judge.conclude_replay()
 
     def _attempt(self, kill: Kill | None) -> Attempt:
         witness, number = self._theatre.witness, self._result.attempts
@@ -98,6 +99,7 @@ class _Play:
         settings = Settings(
             run=self._run_id,
             home=self._theatre.store.home,
+            level=self._case.level,
             in_doubt=InDoubtPolicy.STOP if stops else InDoubtPolicy.ASK,
         )
         segment_bytes_max = SMALL_SEGMENT_BYTES if self._case.small_segments else 0

@@ -1,6 +1,6 @@
 """The witness: a service in its own process that knows what reached it, what it did, and kills.
 
-    POST /post/RID, /await/RID, /caught/RID, /step/RID, /declared/RID    an act each time
+    POST /post/RID, /await/, /caught/, /raised/, /step/, /declared/    an act each time
     POST /keyed/RID    an act the first time of an Idempotency-Key, then the same answer
     PUT /put/RID       an act each time; GET /did/RID says how many acts RID has
     GET /get/RID       a new number each time (?bytes=N: and N bytes that follow from it)
@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-ACTS = frozenset({"post", "await", "caught", "step", "declared", "keyed", "put"})
 CHUNKS = 4
 QUIET_S_MAX = 10
 
