@@ -133,6 +133,7 @@ class _Runner:
         self._notebook = notebook
         self._output = request.output or request.notebook
         self._deaths = _Deaths()
+        self._is_stopped = False
 
     async def run(self) -> Exit:
         code_cells = [
@@ -145,16 +146,13 @@ class _Runner:
             self._deaths.started_at = time.monotonic()
             try:
                 exit_code = await self._attempt()
-            except DeadKernelError:
+            except (DeadKernelError, KeyboardInterrupt, asyncio.CancelledError) as error:
+                if self._is_stopped or not isinstance(error, DeadKernelError):
+                    return self._interrupted()
                 ended = self._after_death()
                 if ended is not None:
                     return ended
                 continue
-            except (KeyboardInterrupt, asyncio.CancelledError):
-                self._progress.say(
-                    f"interrupted; `durable run` goes on with run {self._place.run_id}."
-                )
-                return Exit.INTERRUPTED
             if exit_code is Exit.DONE:
                 mark_finished(self._store, self._place, "ok")
             return exit_code
@@ -185,6 +183,9 @@ class _Runner:
                     return Exit.CELL_RAISED
                 done += 1
                 write_notebook(self._notebook, self._output)
+                if (stopped := _stop_in(cell)) is not None:
+                    self._progress.say(stopped.evalue)
+                    return EXIT_OF_ERROR[stopped.ename]
                 self._progress.cell(done, self._outline())
         return Exit.DONE
 
@@ -196,10 +197,12 @@ class _Runner:
         """
         client.create_kernel_manager()
         try:
-            with _signals_cancel():
+            with self._stopped_by_signals():
                 await self._start(client)
                 yield
         finally:
+            for each in asyncio.all_tasks() - {asyncio.current_task()}:
+                each.cancel()  # nbclient leaves its polling behind, and it fails once we clean up
             if client.km is not None:
                 await client._async_cleanup_kernel()  # noqa: SLF001 - it has no public name
 
@@ -209,6 +212,29 @@ class _Runner:
             await client.async_start_new_kernel_client()
         except RuntimeError as error:  # all that jupyter_client has for a kernel that can't start
             raise DeadKernelError(str(error)) from None
+
+    @contextmanager
+    def _stopped_by_signals(self) -> Iterator[None]:
+        """Let Ctrl-C, SIGTERM and a closed terminal stop the run; what is ignored stays so."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+
+        def stop() -> None:
+            self._is_stopped = True
+            task.cancel()
+
+        signals = [each for each in _STOPPING if signal.getsignal(each) is not signal.SIG_IGN]
+        for each in signals:
+            loop.add_signal_handler(each, stop)
+        try:
+            yield
+        finally:
+            for each in signals:
+                loop.remove_signal_handler(each)
+
+    def _interrupted(self) -> Exit:
+        self._progress.say(f"interrupted; `durable run` goes on with run {self._place.run_id}.")
+        return Exit.INTERRUPTED
 
     def _raised(self, error: CellExecutionError) -> Exit:
         exit_code = EXIT_OF_ERROR.get(error.ename, Exit.CELL_RAISED)
@@ -282,19 +308,15 @@ class _Runner:
         return environment
 
 
-@contextmanager
-def _signals_cancel() -> Iterator[None]:
-    """Let Ctrl-C, a polite kill and a closed terminal cancel the task; what is ignored stays so."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "a coroutine runs in a task"
-    signals = [each for each in _STOPPING if signal.getsignal(each) is not signal.SIG_IGN]
-    for each in signals:
-        loop.add_signal_handler(each, task.cancel)
-    try:
-        yield
-    finally:
-        for each in signals:
-            loop.remove_signal_handler(each)
+def _stop_in(cell: NotebookNode) -> NotebookNode | None:
+    """Find a stop of ours in a cell whose errors are expected: it ends the run all the same."""
+    errors: list[NotebookNode] = [each for each in cell.outputs if each.output_type == "error"]
+    for each in errors:
+        # A refusal is one line; with a traceback, a UsageError may be somebody else's.
+        is_ours = each.ename != "UsageError" or len(each.traceback) == 1
+        if each.ename in EXIT_OF_ERROR and is_ours:
+            return each
+    return None
 
 
 class _OwnKernelManager(AsyncKernelManager):

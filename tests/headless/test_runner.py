@@ -1,0 +1,98 @@
+"""The runner, with real kernels: how a run ends, and what it is told as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from durable_kernel.headless import RunRequest, run_notebook
+from durable_kernel.headless.exits import Exit
+from durable_kernel.history import Outline
+
+pytestmark = pytest.mark.slow
+
+_DIES_ONCE_AT_START = """\
+import os, pathlib, sys
+
+mark = pathlib.Path({mark!r})
+if "-f" in sys.orig_argv and not mark.exists():
+    mark.touch()
+    os.kill(os.getpid(), 9)
+"""
+
+
+class _Told:
+    """Collects what a run says."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    def start(self, cells: int) -> None: ...
+
+    def cell(self, done: int, outline: Outline) -> None: ...
+
+
+def _request(folder: Path, *sources: str, tags: tuple[str, ...] = ()) -> RunRequest:
+    new: Any = nbformat.v4
+    cells = [
+        new.new_code_cell(source, id=f"c{index}", metadata={"tags": list(tags)})
+        for index, source in enumerate(sources)
+    ]
+    path = folder / "n.ipynb"
+    path.write_text(nbformat.writes(new.new_notebook(cells=cells)))
+    return RunRequest(path, home=folder / "home")
+
+
+def test_a_kernel_that_dies_as_it_starts_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, mark = tmp_path / "site", tmp_path / "mark"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_DIES_ONCE_AT_START.format(mark=str(mark)))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    told = _Told()
+
+    code = run_notebook(_request(tmp_path, "1"), told)
+
+    assert mark.exists()
+    assert code is Exit.DONE
+    assert told.sentences[1:] == ["the kernel died; another one goes on from the journal."]
+
+
+def test_a_signal_interrupts_the_run_and_leaves_it_to_be_resumed(tmp_path: Path) -> None:
+    source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
+    told = _Told()
+
+    code = run_notebook(_request(tmp_path, "1", source), told)
+
+    assert code is Exit.INTERRUPTED
+    assert told.sentences[1:] == [
+        f"interrupted; `durable run` goes on with run {told.sentences[0].split()[1]}."
+    ]
+
+
+def test_a_stop_ends_the_run_also_in_a_cell_whose_errors_are_expected(tmp_path: Path) -> None:
+    """H2: a cell that may not be executed again is no error that a notebook can expect."""
+    source = "import os\nopen('written', 'w').close()\nos.kill(os.getpid(), 9)"
+    told = _Told()
+
+    code = run_notebook(_request(tmp_path, source, "2", tags=("raises-exception",)), told)
+
+    assert code is Exit.REFUSED
+    assert "opens written for writing" in told.sentences[-1]
+
+
+def test_an_output_that_a_notebook_cannot_hold_is_told_in_one_sentence(tmp_path: Path) -> None:
+    source = "from IPython.display import display\ndisplay({'application/x': {'a': 1}}, raw=True)"
+    told = _Told()
+
+    code = run_notebook(_request(tmp_path, "1", source), told)
+
+    assert code is Exit.CELL_RAISED
+    assert told.sentences[-1].startswith("cell 1 showed what a notebook file can't hold: ")
