@@ -4,7 +4,8 @@ A stock front end forgets the request of a kernel that died; what the resumed ce
 it under a name that it does not know any more. Running the cell again attaches to it: the request
 is not executed, it gets what was printed so far, then the rest, then the reply.
 
-Requests join on the shell-channel thread; the cell begins and ends on the main thread.
+Requests join on the shell-channel thread; the cell begins and ends on the main thread. Before the
+run is open nobody knows which cell that is, so until then requests are held, in their order.
 """
 
 from __future__ import annotations
@@ -38,17 +39,30 @@ class Audience:
         self._kernel = kernel
         self._lock = threading.RLock()
         self._expected: Cell | None = None
+        self._held: list[Member] | None = []
         self._has_begun = False
         self._members: list[Member] = []
 
-    def expect(self, cell: Cell) -> None:
-        """Let requests join that send this cell again."""
+    def expect(self, cell: Cell | None) -> None:
+        """Let requests join that send this cell again (None: no cell was interrupted)."""
         with self._lock:
             self._expected = cell
+        self._kernel.call_on_shell_thread(self._release)
+
+    def _release(self) -> None:
+        """Let go of the held requests. On the shell-channel thread, so that none overtakes."""
+        with self._lock:
+            held, self._held = self._held or [], None
+            for member in held:
+                if not self.join(member):
+                    self._kernel.post(*member.frames)
 
     def join(self, member: Member) -> bool:
-        """Attach a request, if it is the expected cell. False: it is another one."""
+        """Attach a request, if it is the expected cell, or hold it. False: it is another one."""
         with self._lock:
+            if self._held is not None:
+                self._held.append(member)
+                return True
             if self._expected is None or not _is_same(self._expected, member.message):
                 return False
             self._members.append(member)
@@ -69,10 +83,11 @@ class Audience:
             members, self._members, self._expected = self._members, [], None
             for member in members:
                 if reply is None:
-                    self._kernel.forward_later(member.frames)
+                    self._kernel.call_on_shell_thread(self._kernel.post, *member.frames)
                 else:
                     self._kernel.send_reply(member.idents, member.message, reply)
                     self._kernel.publish_state("idle", member.message)
+        self._kernel.call_on_shell_thread(self._release)
 
     def newest(self) -> Member | None:
         """Return the request that attached last: its sender is there to be asked for input."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -222,27 +222,27 @@ class DurableKernel(IPythonKernel):
     def start(self) -> None:
         """Start answering, and restore the run as the first thing of the main thread."""
         super().start()
-        loop = self.shell_channel_thread.io_loop
-        loop.add_callback(self._ask_to_restore)
-        loop.add_callback(self.direct.watch)
+        self.call_on_shell_thread(self._ask_to_restore)
+        self.shell_channel_thread.io_loop.add_callback(self.direct.watch)
 
     def _ask_to_restore(self) -> None:
         """Put the first message into the main thread's queue. Runs on the shell-channel thread."""
         if not self._has_asked_to_restore:
             self._has_asked_to_restore = True
-            self._post(_RESTORE)
+            self.post(_RESTORE)
 
     def restore_again(self, choice: Choice) -> str:
         """Go on restoring after a stop, as the user decided. Runs on the shell-channel thread."""
         sentence = self.restoration.choose(choice)
-        self._post(_RESTORE)
+        self.post(_RESTORE)
         return sentence
 
-    def forward_later(self, frames: Sequence[Any]) -> None:
-        """Hand a message that was held back to the main thread, behind what it has to do."""
-        self.shell_channel_thread.io_loop.add_callback(self._post, *frames)
+    def call_on_shell_thread(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function on the shell-channel thread, soon. Safe from any thread."""
+        self.shell_channel_thread.io_loop.add_callback(function, *arguments)
 
-    def _post(self, *frames: Any) -> None:
+    def post(self, *frames: Any) -> None:
+        """Put a message into the main thread's queue. Only on the shell-channel thread."""
         manager = self.shell_channel_thread.manager
         socket = manager.get_shell_channel_to_subshell_socket(None)
         socket.send_multipart(list(frames), copy=False)

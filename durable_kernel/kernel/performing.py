@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.jsonutil import json_clean
@@ -97,7 +98,7 @@ class Performer:
                 reply = await self._run_stock(asked)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over; nothing to interrupt
             was_interrupted = self.signals != signals_before
-            if was_interrupted and execution.is_replay:
+            if was_interrupted and not self._is_live():
                 kernel.capture.leave()
                 return Performance(reply, is_final=False, was_stopped=True)
             kernel.drain()
@@ -108,6 +109,15 @@ class Performer:
             kernel.capture.leave()
             kernel.shell.compile.leave_cell()
         return Performance(self._checked(reply), is_final)
+
+    def note_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Count an interrupt that arrives between cells: nothing is there to be interrupted."""
+        self.signals += 1
+
+    def _is_live(self) -> bool:
+        """Tell whether the cell is past its records: only then an interrupt is part of it."""
+        run = self._kernel.run
+        return run is not None and run.port.is_live
 
     def enter_task(self) -> None:
         """Name the current task as the cell's. Called inside it, before the cell's first line."""

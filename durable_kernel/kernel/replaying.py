@@ -27,12 +27,12 @@ from durable_kernel.errors import (
     Stop,
     UsageError,
 )
-from durable_kernel.history import PositionHistory
+from durable_kernel.history import Cell, PositionHistory
 from durable_kernel.kernel.audience import Audience
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.histories import kept_out_of_database
 from durable_kernel.kernel.identity import Identity
-from durable_kernel.kernel.performing import Asked, Performance
+from durable_kernel.kernel.performing import Asked
 from durable_kernel.kernel.progress import Progress
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Restoration:
         self.audience = Audience(kernel)
         self.finished = asyncio.Event()
         self._choice: Choice | None = None
+        self._signals_seen = 0
 
     @property
     def is_done(self) -> bool:
@@ -69,14 +70,18 @@ class Restoration:
         kernel = self._kernel
         kernel.publish_state("busy", {})
         has_ended = False
+        self._signals_seen = kernel.performer.signals
+        ignored = signal.signal(signal.SIGINT, kernel.performer.note_signal)
         try:
             run = kernel.run or await self._open()
+            self.audience.expect(_interrupted_cell(run))
             if run is not None:
                 kernel.attach(run)
                 if self._may_replay(run):
                     await self._replay(run)
             has_ended = True
         finally:
+            signal.signal(signal.SIGINT, ignored)
             if not has_ended and kernel.refusal is None:
                 kernel.refusal = RunSuspendedError(
                     "restoring broke off with an error of the kernel's own, which its log shows. "
@@ -170,7 +175,7 @@ class Restoration:
                 reason=os.environ.get("DURABLE_REASON", "start"),
             )
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # between cells nothing is to interrupt
+            signal.signal(signal.SIGINT, self._kernel.performer.note_signal)
 
     # --- replaying --------------------------------------------------------------------------------
 
@@ -178,17 +183,17 @@ class Restoration:
         kernel = self._kernel
         kernel.capture.is_restoring = True
         self.progress.begin(run)
-        if run.outline.open_position is not None:
-            self.audience.expect(run.outline.open_position.cell)
         try:
             for history in run.recorded():
+                if kernel.performer.signals != self._signals_seen:
+                    self._stop_at(history)
+                    return
                 kernel.restore_count(history.cell.request.get("execution_count"))
                 if history.committed is None:
                     await self._resume(run, history)
                 else:
                     with kept_out_of_database(kernel.shell):
-                        performance = await self._repeat(run, history)
-                    self._check(performance, history)
+                        await self._repeat(run, history)
                 if kernel.refusal_now() is not None:
                     return
                 self.progress.advance()
@@ -200,16 +205,18 @@ class Restoration:
         if self.progress.count:
             run.tell(self.progress.summary(run))
 
-    async def _repeat(self, run: runtime.Run, history: PositionHistory) -> Performance:
+    async def _repeat(self, run: runtime.Run, history: PositionHistory) -> None:
         """Execute a committed position again: nothing is shown, nothing is asked."""
         kernel = self._kernel
         execution = run.replay_cell(history)
         parent = _parent_of(execution.request)
         kernel.set_parent(execution.request.idents, parent, channel="shell")
         with kernel.interruptible():
-            return await kernel.performer.perform(
+            performance = await kernel.performer.perform(
                 execution, asked_again(execution.request), is_shown=False
             )
+        if performance.was_stopped:
+            self._stop_at(history)
 
     async def _resume(self, run: runtime.Run, history: PositionHistory) -> None:
         """Finish the cell in which the process died, under the request that started it.
@@ -229,6 +236,8 @@ class Restoration:
             performance = await kernel.performer.perform(
                 execution, asked_again(request), is_shown=True
             )
+        if performance.was_stopped:
+            self._stop_at(history)
         kernel.tell_notices()
         if performance.is_final or kernel.refusal_now() is not None:
             reply = json_clean(performance.reply)
@@ -245,12 +254,20 @@ class Restoration:
                 return
             await asyncio.sleep(_SUBSCRIBER_RETRY_S)
 
-    def _check(self, performance: Performance, history: PositionHistory) -> None:
-        if performance.was_stopped:
-            self._kernel.refusal = RunSuspendedError(
-                f"restoring was interrupted at cell {history.position}. The journal is as it was; "
-                "restart the kernel to restore again."
-            )
+    def _stop_at(self, history: PositionHistory) -> None:
+        """Report that the user interrupted the replay: state is missing from here on."""
+        self._kernel.refusal = RunSuspendedError(
+            f"restoring was interrupted at cell {history.position}. The journal is as it was. "
+            "`%durable restore` goes on."
+        )
+
+
+def _interrupted_cell(run: runtime.Run | None) -> Cell | None:
+    """Return the cell that is going to be finished by itself; in match mode its request comes."""
+    if run is None or run.settings.resume is not runtime.Resume.EAGER:
+        return None
+    interrupted = run.outline.open_position
+    return interrupted.cell if interrupted is not None else None
 
 
 def asked_again(request: runtime.CellRequest) -> Asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,22 @@ Start = Callable[..., LiveKernel]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a kernel; keyword arguments are environment variables of its process."""
+    """Start a kernel; keyword arguments that are not named here are its environment."""
     started: list[LiveKernel] = []
 
-    def begin(name: str = "a", **environment: str) -> LiveKernel:
+    def begin(
+        name: str = "a",
+        *,
+        arguments: Sequence[str] = (),
+        is_session: bool = False,
+        **environment: str,
+    ) -> LiveKernel:
         folder = tmp_path / name
         folder.mkdir()
-        started.append(LiveKernel(folder, **environment))
+        kernel = LiveKernel(folder, arguments=arguments, **environment)
+        started.append(kernel)
+        if is_session:
+            kernel.name_session()
         started[-1].start()
         return started[-1]
 

@@ -6,6 +6,7 @@ resumed cell sends reaches the request of the killed process. The kernel gets a 
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import signal
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,17 @@ class Shown:
 class LiveKernel:
     """Start, ask, kill, start again."""
 
-    def __init__(self, folder: Path, *, module: str = "durable_kernel", **environment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        module: str = "durable_kernel",
+        arguments: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         self.folder = folder
         self._module = module
+        self._arguments = arguments
         self._environment = environment
         self.connection_file = folder / "connection.json"
         write_connection_file(str(self.connection_file), key=b"a key of this test")
@@ -96,7 +105,10 @@ class LiveKernel:
         began = time.monotonic()
         with (self.folder / "kernel.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self._module, "-f", str(self.connection_file)],
+                [
+                    *(sys.executable, "-m", self._module, "-f", str(self.connection_file)),
+                    *self._arguments,
+                ],
                 env={**self.environ(), **environment},
                 cwd=self.folder,
                 stdout=log,
@@ -135,6 +147,11 @@ class LiveKernel:
         except queue.Empty:
             return None
         return message
+
+    def name_session(self) -> None:
+        """Mark the connection file as servers do for the kernel of a notebook."""
+        content = json.loads(self.connection_file.read_text())
+        self.connection_file.write_text(json.dumps({**content, "jupyter_session": "named"}))
 
     def ask(self, code: str, **options: Any) -> str:
         """Send an execute request; returns its id."""

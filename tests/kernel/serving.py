@@ -34,6 +34,7 @@ class Server:
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._http: httpx.Client | None = None
+        self._channels: list[Channel] = []
 
     def start(self) -> None:
         with socket.socket() as probe:
@@ -106,11 +107,15 @@ class Server:
             header=[f"Authorization: token {_TOKEN}"],
             timeout=_WAIT_S,
         )
-        return Channel(connection, session)
+        self._channels.append(Channel(connection, session))
+        return self._channels[-1]
 
     def stop(self) -> None:
         assert self._process is not None
         assert self._http is not None
+        for channel in self._channels:
+            channel.close()
+        self._channels.clear()
         self._process.terminate()
         self._process.wait(timeout=_WAIT_S)
         self._http.close()

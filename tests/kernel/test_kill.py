@@ -150,3 +150,47 @@ def test_a_run_answers_the_same_cells_from_its_journal_in_match_mode(start: Star
     assert [again.reply["execution_count"], edited.reply["execution_count"]] == [1, 2]
     assert live.status == "ok"
     assert live.plain() != drawn
+
+
+def test_a_kernel_killed_while_it_replays_starts_over(start: Start) -> None:
+    kernel = start()
+    kernel.run("total = 0\nfor i in range(20_000_000): total += i")
+    kernel.run("last = total")
+    kernel.kill()
+    kernel.start()
+    kernel.kill()
+
+    kernel.start()
+
+    assert kernel.run("last").plain() == "199999990000000"
+
+
+def test_an_async_cell_is_finished_too(start: Start) -> None:
+    kernel = start()
+    kernel.run("import asyncio")
+    cell = kernel.ask(
+        "for step in range(3):\n    print('step', step)\n    await asyncio.sleep(1)\n'end'"
+    )
+    kernel.watch(cell, printed("step 1"))
+    kernel.kill()
+
+    kernel.start()
+    rest = kernel.wait(cell)
+
+    assert rest.text() == "step 0\nstep 1\nstep 2\n"
+    assert rest.plain() == "'end'"
+
+
+def test_tracebacks_are_the_same_in_another_process(start: Start) -> None:
+    kernel = start()
+    kernel.run("def fails():\n    raise ValueError('always')")
+    code = "import traceback\ntry:\n    fails()\nexcept ValueError:\n    traceback.print_exc()"
+    before = kernel.run(code).text("stderr")
+    kernel.kill()
+    kernel.start(DURABLE_RESUME="match")
+
+    kernel.run("def fails():\n    raise ValueError('always')")
+    after = kernel.run(code).text("stderr")
+
+    assert "always" in before
+    assert after == before

@@ -204,6 +204,35 @@ def test_a_fresh_run_begins_after_a_restart_and_the_old_one_is_kept(start: Start
     assert refused.reply["ename"] == "UsageError"
 
 
+def test_a_second_kernel_of_a_notebook_gets_a_run_of_its_own_and_says_so(
+    start: Start, tmp_path: Path
+) -> None:
+    named = {
+        "DURABLE_RUN": "",
+        "DURABLE_HOME": str(tmp_path / "home"),
+        "JPY_SESSION_NAME": str(tmp_path / "fetch.ipynb"),
+    }
+    first = start("a", is_session=True, **named)
+    first.run("x = 1")
+
+    second = start("b", is_session=True, **named)
+    told = second.run("'x' in globals()")
+
+    assert told.plain() == "False"
+    assert "Another kernel is running fetch.ipynb" in told.text("stderr")
+    assert first.run("x").plain() == "1"
+
+
+def test_settings_may_be_traitlets_and_the_environment_wins(start: Start) -> None:
+    arguments = ["--DurableKernel.resume=match", "--DurableKernel.durability=fast"]
+    kernel = start(arguments=arguments, DURABLE_DURABILITY="strict")
+    kernel.run("1")
+
+    status = kernel.run("%durable status")
+
+    assert "durability     strict" in status.plain()
+
+
 def test_a_setting_without_meaning_is_said_on_every_cell(start: Start) -> None:
     kernel = start(DURABLE_IN_DOUBT="perhaps")
 
