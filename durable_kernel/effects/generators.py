@@ -226,7 +226,7 @@ def _mark() -> tuple[Any, ...] | None:
     of_numpy: tuple[bytes, ...] = ()
     numpy_random = _numpy()
     if numpy_random is not None:
-        twister = numpy_random.get_bit_generator()
+        twister = numpy_random.random.__self__._bit_generator
         if type(twister).__name__ != "MT19937" or not _is_numpy_readable(numpy_random):
             return None
         of_numpy = _numpy_memory(numpy_random.random.__self__, twister)
@@ -241,13 +241,25 @@ def _mark() -> tuple[Any, ...] | None:
 
 def _memory(thing: object, size_bytes: int) -> bytes:
     """Copy what stands in an object behind its header."""
-    return ctypes.string_at(id(thing) + _HEADER_BYTES, size_bytes)
+    content: bytes = _window(thing, size_bytes).raw
+    return content
+
+
+@functools.lru_cache(maxsize=4)
+def _window(thing: object, size_bytes: int) -> Any:
+    """Look at an object's memory. Kept, since `id` and looking anew raise audit events."""
+    return (ctypes.c_char * size_bytes).from_address(id(thing) + _HEADER_BYTES)
+
+
+@functools.lru_cache(maxsize=4)
+def _state_window(twister: Any) -> Any:
+    return (ctypes.c_char * _TWISTER_BYTES).from_address(twister.ctypes.state_address)
 
 
 def _numpy_memory(legacy: Any, twister: Any) -> tuple[bytes, ...]:
     """Copy a RandomState, which holds half a pair of gauss, and the state of its MT19937."""
     of_legacy = _memory(legacy, type(legacy).__basicsize__ - _HEADER_BYTES)
-    return of_legacy, ctypes.string_at(twister.ctypes.state_address, _TWISTER_BYTES)
+    return of_legacy, _state_window(twister).raw
 
 
 @functools.cache
