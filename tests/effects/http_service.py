@@ -19,6 +19,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import zlib
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -121,11 +122,17 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 65_536
     log_lock = threading.Lock()
     log_path = ""
+    go_on = threading.Event()
     hits_by_path: dict[str, int] = {}  # noqa: RUF012 - shared by all handlers on purpose
     objects: dict[str, bytes] = {}  # noqa: RUF012 - as above
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
         """Stay quiet; `_serve` writes the log."""
+
+    def handle_expect_100(self) -> bool:
+        is_welcome = super().handle_expect_100()
+        self.wfile.flush()
+        return is_welcome
 
     def _serve(self) -> None:
         self.body = self._read_body()
@@ -215,6 +222,12 @@ class _Handler(BaseHTTPRequestHandler):
         packed = gzip.compress(b"squeezed " * 500, mtime=0)
         self._send(packed, headers=(("Content-Encoding", "gzip"), ("Content-Type", "text/plain")))
 
+    def serve_deflate(self) -> None:
+        self._send(zlib.compress(b"squeezed " * 500), headers=(("Content-Encoding", "deflate"),))
+
+    def serve_unpackable(self) -> None:
+        self._send(b"this was never packed", headers=(("Content-Encoding", "gzip"),))
+
     def serve_private(self) -> None:
         if "Authorization" in self.headers:
             self._send(b"welcome")
@@ -259,6 +272,34 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(BIG_CHUNK)
         except OSError:
             self.close_connection = True
+
+    def serve_pausing(self) -> None:
+        """Send a chunk, then another one as soon as somebody asks for /resume."""
+        self.go_on.clear()
+        self._begin_chunks("text/plain")
+        self._send_chunk(LINES[0])
+        self.go_on.wait()
+        self._send_chunk(LINES[1])
+        self._send_chunk(b"")
+
+    def serve_resume(self) -> None:
+        self.go_on.set()
+        self._send(b"")
+
+    def serve_mute(self) -> None:
+        """Hang up without an answer."""
+        self.close_connection = True
+
+    def serve_endless(self) -> None:
+        """End the body with the connection."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.writelines(LINES)
+        self.close_connection = True
+
+    def serve_garbage(self) -> None:
+        self.wfile.write(b"This is not HTTP\r\n\r\n")
+        self.close_connection = True
 
     def serve_silent(self) -> None:
         """Never answer."""
