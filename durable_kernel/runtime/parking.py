@@ -15,7 +15,7 @@ from durable_kernel.history import CallHistory, Choice, Resolved
 from durable_kernel.ports import AnswerParser, Call, Ending, Lane, Outcome
 from durable_kernel.runtime.steps import StepKey
 
-__all__ = ["Parked", "decide", "effect_name"]
+__all__ = ["Parked", "decide", "effect_name", "parse_choice"]
 
 
 @dataclass(eq=False)
@@ -91,6 +91,19 @@ def _plain_answer(answer: bytes) -> Outcome:
         ) from None
 
 
+def parse_choice(choice: str, answer: bytes | None) -> Choice:
+    """Read a choice as people give it. Raises UsageError, also for an answer without a file."""
+    try:
+        chosen = Choice(choice)
+    except ValueError:
+        raise UsageError(
+            f"{choice!r} is no way to resolve an act; use retry, answer or fail."
+        ) from None
+    if chosen is Choice.ANSWER and answer is None:
+        raise UsageError("an answer needs a file: --answer FILE")
+    return chosen
+
+
 def decide(
     parked: Parked, choice: str, answer: bytes | None, wall_ns: int, message: str = ""
 ) -> Resolved:
@@ -98,16 +111,10 @@ def decide(
 
     Raises UsageError or AnswerRejectedError; the call stays in doubt.
     """
-    try:
-        chosen = Choice(choice)
-    except ValueError:
-        raise UsageError(
-            f"{choice!r} is no way to resolve an act; use retry, answer or fail."
-        ) from None
+    chosen = parse_choice(choice, answer)
     value = None
     if chosen is Choice.ANSWER:
-        if answer is None:
-            raise UsageError("an answer needs a file: --answer FILE")
+        assert answer is not None, "parse_choice asks for it"
         outcome = parked.answer(answer) if parked.answer else _plain_answer(answer)
         assert outcome.ending is Ending.VALUE, "answer parsers give values"
         value = outcome.value

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from os import urandom as _urandom  # bound before any hook: our own entropy is no record
 from typing import Any
 
 from durable_kernel.errors import (
@@ -38,8 +39,9 @@ from durable_kernel.journal import Journal
 from durable_kernel.replay import Diverges
 from durable_kernel.runtime.cell import CellExecution, CellRequest
 from durable_kernel.runtime.flushing import FlushTimer
+from durable_kernel.runtime.inbox import AskedResolution, inbox_of, queue_resolution
 from durable_kernel.runtime.interrupts import Interrupts
-from durable_kernel.runtime.parking import decide
+from durable_kernel.runtime.parking import decide, effect_name, parse_choice
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.settings import Settings
@@ -300,17 +302,38 @@ class Run:
     def resolve(self, effect: str | None, choice: str, answer: bytes | None) -> str:
         """Decide about the act that waits. Returns a sentence.
 
+        Where the run stopped with an act in doubt, the decision waits for the next start.
         Raises UsageError or AnswerRejectedError; the act waits on.
         """
         parked = self.port.parked
         if parked is None:
-            raise UsageError("no act is in doubt in this kernel.")
+            return self._queue_decision(effect, choice, answer)
         if effect and effect != parked.name:
             raise UsageError(
                 f"effect {effect} is not in doubt; {parked.name} is: {parked.call.label}"
             )
         parked.settle(decide(parked, choice, answer, self.world.wall_ns()))
         return f"effect {parked.name} ({parked.call.label}): {choice}. The cell goes on."
+
+    def _queue_decision(self, effect: str | None, choice: str, answer: bytes | None) -> str:
+        unfinished = self.read_outline().open_position if self.port.latch is not None else None
+        pending = list(unfinished.pending.values()) if unfinished is not None else []
+        position = unfinished.position if unfinished is not None else 0
+        doubtful = {
+            effect_name(position, each.lane, each.ordinal): each.label
+            for each in pending
+            if each.act
+        }
+        if not doubtful:
+            raise UsageError("no act is in doubt in this kernel.")
+        name = effect or next(iter(doubtful))
+        if name not in doubtful or (effect is None and len(doubtful) > 1):
+            listed = "; ".join(f"{each}: {label}" for each, label in doubtful.items())
+            raise UsageError(f"in doubt are {listed}. Name one of them.")
+        message = f"resolve-{name}-{_urandom(6).hex()}"
+        asked = AskedResolution(name, parse_choice(choice, answer).value, answer)
+        queue_resolution(inbox_of(self.place.folder), message, asked)
+        return f"effect {name} ({doubtful[name]}): {choice}. Restart the kernel: it goes on so."
 
     def late_output(
         self, position: int, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any]

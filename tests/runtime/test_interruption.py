@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from durable_kernel.errors import RunSuspendedError
+from durable_kernel.errors import RunSuspendedError, UsageError
 from tests.runtime.notebooks import Notebook, Service
 
 CATCHES = """
@@ -109,6 +109,30 @@ def test_a_withdrawn_interruption_can_be_decided(notebook: Notebook, service: Se
 
     assert session.text() == "pay: done\n"
     assert service.requests == ["first", "pay", "pay"]
+
+
+def test_a_stopped_kernel_takes_the_decision_that_it_asked_for(
+    notebook: Notebook, service: Service
+) -> None:
+    """The stop names `%durable resolve`: it waits in the inbox for the next start."""
+    notebook.died(NAMES_ONLY)
+    with notebook.session() as session:
+        session.recover()
+
+        said = session.run.resolve(None, "answer", b'"paid"')
+
+    assert "effect 0.1 (ask pay): answer. Restart the kernel" in said
+    assert notebook.replayed().text() == "paid\n"
+    assert service.requests == ["first", "pay"]
+
+
+def test_a_stopped_kernel_refuses_a_decision_about_something_else(notebook: Notebook) -> None:
+    notebook.died(NAMES_ONLY)
+    with notebook.session() as session:
+        session.recover()
+
+        with pytest.raises(UsageError, match=r"in doubt are 0\.1: ask pay"):
+            session.run.resolve("0.0", "retry", None)
 
 
 def test_what_followed_a_withdrawn_interruption_is_void(
