@@ -474,4 +474,4 @@ def _source(
         return None
     source = RecordedSource(values, kind, lane, replay)
     sources.append(source)
-    return source
+    return source.serve

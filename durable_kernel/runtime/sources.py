@@ -7,21 +7,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from durable_kernel.ports import Lane
+from durable_kernel.ports import Lane, Source
 from durable_kernel.replay import PositionReplay
 
 __all__ = ["RecordedSource"]
 
 
 class RecordedSource:
-    """The column of one soft kind in one lane.
+    """The column of one soft kind in one lane. `serve` is what the hooks call.
 
     Used up and live: the kind reads the world from then on. Used up and still replaying: the code
     reads a clock more often than it did; it gets the last value, one tick later, and that is
     counted in `beyond` (H31).
     """
 
-    __slots__ = ("_kind", "_lane", "_last", "_replay", "_values", "beyond")
+    __slots__ = ("_kind", "_lane", "_last", "_replay", "_values", "beyond", "serve")
 
     def __init__(self, values: list[Any], kind: str, lane: Lane, replay: PositionReplay) -> None:
         self._values = deque(values)
@@ -30,15 +30,22 @@ class RecordedSource:
         self._lane = lane
         self._replay = replay
         self.beyond = 0
+        take = self._values.popleft
+
+        def serve(read: Callable[[], Any]) -> Any:  # a closure: an object's __call__ costs double
+            try:
+                return take()
+            except IndexError:
+                return self._go_beyond(read)
+
+        self.serve: Source = serve
 
     @property
     def left(self) -> int:
         """Recorded values that nobody asked for yet."""
         return len(self._values)
 
-    def __call__(self, read: Callable[[], Any]) -> Any:
-        if self._values:
-            return self._values.popleft()
+    def _go_beyond(self, read: Callable[[], Any]) -> Any:
         if self._replay.is_live:
             self._lane.make_live(self._kind)
             value = read()
