@@ -64,9 +64,9 @@ class _Contest:
 
 
 @contextmanager
-def _service() -> Iterator[int]:
+def _service(kind: str) -> Iterator[int]:
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.loopback_server"], stdout=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks.loopback_server", kind], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         try:
@@ -76,34 +76,32 @@ def _service() -> Iterator[int]:
 
 
 def measure(folder: Path, effort: Effort) -> list[Figure]:
-    """Run one cell live, then the same cell from its journal."""
+    """Run one cell live, then the same cell from its journal, against each service."""
     rounds = effort.pick(1500, 300, 5)
     session = Session(folder)
-    found = []
-    with _service() as port:
-        for is_live in (True, False):
-            contest = _Contest(rounds, port)
-            driver = session.open("loopback")
-            driver.namespace["contest"] = contest
-            if is_live:
-                driver.execute("import httpx\nwith httpx.Client() as client:\n    contest(client)")
-            else:
-                driver.recover()
-            assert driver.run.latch is None, driver.run.latch
-            driver.run.close()
-            found.append(contest.found)
-    live, replay = found
-    return [
-        live.figure(
-            "4",
-            "keep-alive GET, recorded / raw",
-            lambda m: m["durable"] / m["raw"],
-            budget=Budget(1.15),
-        ),
-        replay.figure(
-            "4",
-            "keep-alive GET, replayed / raw",
-            lambda m: m["durable"] / m["raw"],
-            budget=Budget(1.0),
-        ),
-    ]
+    figures = []
+    for kind, name in (("bare", "a bare socket"), ("ordinary", "the library's HTTP server")):
+        with _service(kind) as port:
+            live = _run(session, f"loopback-{kind}", _Contest(rounds, port), is_live=True)
+            replay = _run(session, f"loopback-{kind}", _Contest(rounds, port), is_live=False)
+        figures += [
+            _against(live, f"GET from {name}, recorded / raw", Budget(1.15)),
+            _against(replay, f"GET from {name}, replayed / raw", Budget(1.0)),
+        ]
+    return figures
+
+
+def _run(session: Session, run: str, contest: _Contest, *, is_live: bool) -> Rounds:
+    driver = session.open(run)
+    driver.namespace["contest"] = contest
+    if is_live:
+        driver.execute("import httpx\nwith httpx.Client() as client:\n    contest(client)")
+    else:
+        driver.recover()
+    assert driver.run.latch is None, driver.run.latch
+    driver.run.close()
+    return contest.found
+
+
+def _against(found: Rounds, what: str, budget: Budget) -> Figure:
+    return found.figure("4", what, lambda m: m["durable"] / m["raw"], budget=budget)

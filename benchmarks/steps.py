@@ -18,20 +18,23 @@ from benchmarks.machine import SyncProbe
 
 __all__ = ["measure"]
 
-_STEPS_PER_TURN = 20
+_LIVE_STEPS = 20
+_REPLAYED_STEPS = 120
+"""Steps in a turn. Recovery replays thousands at a stretch; a live step waits for its sync."""
 _DBOS = {"DBOS": "delete", "DBOS, WAL": "wal"}
 
 
 def measure(folder: Path, effort: Effort) -> list[Figure]:
     """Measure live, kill, measure again. Without DBOS installed only our own side is shown."""
-    rounds = effort.pick(60, 20, 2)
-    live, syncs = _take_turns(folder, rounds, bodies=_STEPS_PER_TURN)
-    replay, _ = _take_turns(folder, rounds, bodies=0)
+    rounds = effort.pick(120, 36, 6)
+    live, syncs = _take_turns(folder, rounds, _LIVE_STEPS, are_live=True)
+    again = rounds * _LIVE_STEPS // _REPLAYED_STEPS
+    replay, _ = _take_turns(folder, again, _REPLAYED_STEPS, are_live=False)
     return _figures(live, replay, syncs)
 
 
-def _take_turns(folder: Path, rounds: int, *, bodies: int) -> tuple[Rounds, float]:
-    """Let all sides take their turns. `bodies`: how many bodies must run in each."""
+def _take_turns(folder: Path, rounds: int, steps: int, *, are_live: bool) -> tuple[Rounds, float]:
+    """Let all sides take their turns; return the rounds, and our syncs per step."""
     found = Rounds("µs")
     syncs = 0
     with ExitStack() as stack:
@@ -43,12 +46,12 @@ def _take_turns(folder: Path, rounds: int, *, bodies: int) -> tuple[Rounds, floa
         for _ in range(rounds):
             sample = {"bare sync": probe.seconds() * 1e6}
             for name, side in sides.items():
-                answer = side.turn(_STEPS_PER_TURN)
-                assert answer["bodies"] == bodies, f"{name}: {answer}"
-                sample[name] = answer["seconds"] / _STEPS_PER_TURN * 1e6
+                answer = side.turn(steps)
+                assert answer["bodies"] == (steps if are_live else 0), f"{name}: {answer}"
+                sample[name] = answer["seconds"] / steps * 1e6
                 syncs += answer["syncs"]
             found.add(**sample)
-    return found, syncs / rounds / _STEPS_PER_TURN
+    return found, syncs / rounds / steps
 
 
 def _start(folder: Path, *arguments: str) -> Aside:
