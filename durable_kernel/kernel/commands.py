@@ -96,7 +96,7 @@ def _status(asker: Asker, words: list[str]) -> Answer:
     run = asker.run
     if run is None:
         if refusal is None:
-            return _lines(["the run is being opened"])
+            return _table([("state", "restoring"), ("why", "the run is being opened")])
         return _table([("state", "stopped"), ("why", f"{type(refusal).__name__}: {refusal}")])
     facts = run.status()
     state = str(facts.get("state", run.state))
