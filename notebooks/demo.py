@@ -112,7 +112,7 @@ class Story:
         self.tell_progress()
         if key in VICTIM_OF_KEY:
             self.kill(VICTIM_OF_KEY[key], runner)
-        elif newest and self.plan and self.plan[0].is_due(newest, time.time()):
+        elif newest and self.plan and self.plan[0].is_due(newest, self.durable.kept_at_s()):
             # A kernel that has not been found yet keeps its place in the plan.
             self.plan = self.plan[self.kill(self.plan[0].victim, runner) :]
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,18 @@ class DurableCommand:
     kernels_seen_s: list[float] = field(default_factory=list)
     """When each was first seen, in seconds since the epoch, SEARCH_S late at most. Their own start
     times are no better: they count from the boot, which is known to the second."""
+
+    def kept_at_s(self) -> float:
+        """When something was last written to the store, in seconds since the epoch; 0.0: never.
+
+        Its clock ticks some milliseconds late, so what it says was written has been.
+        """
+        home = Path(self.environment["DURABLE_HOME"])
+        times = [0.0]
+        for each in (*home.glob("*.jsonl"), *home.glob("runs/*/seg-*")):
+            with suppress(FileNotFoundError):
+                times.append(each.stat().st_mtime)
+        return max(times)
 
     def run_notebook(
         self, notebook: Path, finished: Path, output: Path, between: Callable[[psutil.Popen], None]

@@ -54,25 +54,26 @@ def broken(exchanges: list[Exchange], **changed: object) -> list[str]:
     return [promise.sentence for promise in promises if not promise.holds]
 
 
-def test_a_kill_between_pages_waits_for_a_gap_after_its_page() -> None:
+def test_a_kill_between_pages_waits_until_the_answer_of_its_page_was_kept() -> None:
     point = KillPoint(Victim.KERNEL, after_page=40)
     done = page(40, at_s=10.0)
+    assert done.sent_at_s is not None
+    later = done.sent_at_s + 0.01
 
-    assert point.is_due(done, now_s=10.03)
-    assert point.is_due(page(41, at_s=10.0), now_s=10.03)
-    assert not point.is_due(done, now_s=10.011), "its bytes may still be under way"
-    assert not point.is_due(done, now_s=10.06), "the next request may be under way"
-    assert not point.is_due(open_(done), now_s=10.03)
-    assert not point.is_due(page(39, at_s=10.0), now_s=10.03)
+    assert point.is_due(done, kept_at_s=later)
+    assert point.is_due(page(41, at_s=10.0), kept_at_s=later)
+    assert not point.is_due(done, kept_at_s=done.sent_at_s), "it may not be in the journal yet"
+    assert not point.is_due(open_(done), kept_at_s=later), "the next request is under way"
+    assert not point.is_due(page(39, at_s=10.0), kept_at_s=later)
 
 
 def test_a_kill_inside_the_post_is_due_from_its_arrival_to_its_answer() -> None:
     point = KillPoint(Victim.KERNEL, after_page=None)
 
-    assert point.is_due(open_(REPORT), now_s=9.0)
-    assert not point.is_due(REPORT, now_s=9.1)
-    assert not point.is_due(cut(REPORT), now_s=9.1)
-    assert not point.is_due(page(169, at_s=9.0), now_s=9.03)
+    assert point.is_due(open_(REPORT), kept_at_s=9.0)
+    assert not point.is_due(REPORT, kept_at_s=9.1)
+    assert not point.is_due(cut(REPORT), kept_at_s=9.1)
+    assert not point.is_due(page(169, at_s=9.0), kept_at_s=9.03)
 
 
 def test_the_plan_kills_the_kernel_the_runner_and_the_kernel_in_the_post() -> None:
