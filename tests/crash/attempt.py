@@ -5,7 +5,7 @@ The parent has imported everything once, and installed the hooks if it is there 
 line, so that all of it survives the child:
 
     {"what": "shown", "position": 3, "kind": "stdout", "text": "…"}     also kind "reply", "error"
-    {"what": "parked", "effect": "3.1"}        each time it looks whether somebody decided
+    {"what": "parked", "effect": "3.1"}        each time it looks for a decision, in vain
     {"what": "end", "is_done": true, "stopped_by": null, "notices": []}
     {"what": "failed", "error": "…"}           an exception that nobody expected
 """
@@ -118,7 +118,7 @@ class Nursery:
     ) -> Attempt:
         """Fork a child and see it through. `on_start` is told its pid before it does anything.
 
-        `on_parked` is told each time the child looks for a decision about an effect.
+        `on_parked` is told each time the child looks for a decision about an effect, in vain.
         """
         told, tell = os.pipe()
         wait, go = os.pipe()
@@ -208,24 +208,25 @@ class _Mortal:
         self.reach(moment, lambda: None)
 
     def _effect(self) -> str:
-        """The effect of the line that runs; between cells, of the position's last line."""
-        main = sys._current_frames()
-        for frame in (sys._getframe(1), *main.values()):
-            found = _cell_frame(frame)
-            if found is not None:
-                position = int(found.f_code.co_filename.removeprefix(_CELL).split()[0])
-                return self._cells[position].effect_at(found.f_lineno)
+        """The effect of the line that runs; outside the cell's code, of its last line."""
         position = self.run.port.position if self.run is not None else -1
-        return self._cells[position].effects[-1] if 0 <= position < len(self._cells) else ""
+        if not 0 <= position < len(self._cells):
+            return ""
+        cell = self._cells[position]
+        for frame in (sys._getframe(1), *sys._current_frames().values()):
+            line = _line_of(frame, f"{_CELL}{position} of ")
+            if line:
+                return cell.effect_at(line)
+        return cell.effects[-1]
 
 
-def _cell_frame(frame: FrameType | None) -> FrameType | None:
-    """The frame of a cell's own code on this stack, innermost line first."""
+def _line_of(frame: FrameType | None, file: str) -> int:
+    """The line of the innermost frame of this file on a stack; 0 if there is none."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith(_CELL):
-            return frame
+        if frame.f_code.co_filename.startswith(file):
+            return frame.f_lineno
         frame = frame.f_back
-    return None
+    return 0
 
 
 def _live(outing: Outing, tell_fd: int, answering: _Answering) -> None:
@@ -258,8 +259,10 @@ def _go_through(outing: Outing, tell: Callable[..., None], answering: _Answering
     look = run.world.queued_resolution
 
     def look_for_decision(parked: Any) -> Any:
-        tell("parked", effect=parked.name)
-        return look(parked)
+        found = look(parked)
+        if found is None:
+            tell("parked", effect=parked.name)
+        return found
 
     setattr(run.world, "queued_resolution", look_for_decision)  # noqa: B010 - a method
 

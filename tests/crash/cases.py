@@ -97,7 +97,7 @@ def make_case(seed: int, name: str, origin: str) -> Case:
     case_seed = f"{seed}/{name}"
     draw = random.Random(case_seed)
     rid = name.replace("/", "-").replace(" ", "-")
-    notebook = make_notebook(draw, rid, origin, effect)
+    notebook = make_notebook(draw, rid, origin, effect, is_large=point == "blob")
     moments = POINTS[point].moments
     moment = moments[int(number) % len(moments)]
     if moment == "announce.synced" and effect in _UNSYNCED:
@@ -119,10 +119,10 @@ def make_case(seed: int, name: str, origin: str) -> Case:
 
 def _nth(draw: random.Random, point: str) -> int:
     if point == "opening":
-        return draw.randint(1, 24)
+        return draw.randint(1, 14)
     if point == "any time":
-        return draw.randint(1, 120)
-    if point in ("resolve", "withdraw"):
+        return draw.randint(1, 70)
+    if point in ("resolve", "withdraw", "replay", "switch", "blob"):
         return 1
     return draw.choice([1, 1, 1, 1, 2, 2, 3])
 
@@ -136,7 +136,8 @@ def _before(draw: random.Random, point: str, effect: str) -> list[Kill]:
             return [Kill("settle", "settle.written", effect, draw.randint(1, 2))]
         return [Kill("output", "shown", effect, draw.randint(1, 3))]
     if point == "replay":
-        if draw.random() < 0.5:
+        # Without hard records a cell that is open is live from its first line.
+        if effect in _HARD and draw.random() < 0.5:
             return [Kill("output", "shown", effect, draw.randint(2, 4))]
         return [Kill("reply", "reply.after", effect, draw.randint(1, 2))]
     if point == "opening" and draw.random() < 0.7:

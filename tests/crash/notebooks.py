@@ -10,8 +10,9 @@ Every line is known by the effect of its block, so that a moment of a running ce
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["EFFECTS", "EXPECTED_ERROR", "Cell", "Notebook", "make_notebook"]
 
@@ -49,6 +50,8 @@ def note(name, *values):
     seen.append((name, values))
     print(name, *values)"""
 
+_SIZED = re.compile(r"(/(?:get|stream)/[\w-]+)(?:\?bytes=\d+)?\"(?! \+)")
+_LARGE = r'\1?bytes=200000"'
 _Draw = random.Random
 _Block = Callable[[_Draw, str, str], str]
 
@@ -71,8 +74,13 @@ class Notebook:
     cells: tuple[Cell, ...]
 
 
-def make_notebook(draw: _Draw, case: str, origin: str, effect: str) -> Notebook:
-    """Draw a notebook of 4 to 6 cells behind the first, at least 3 of which end with `effect`."""
+def make_notebook(
+    draw: _Draw, case: str, origin: str, effect: str, *, is_large: bool = False
+) -> Notebook:
+    """Draw a notebook of 4 to 6 cells behind the first, at least 3 of which end with `effect`.
+
+    `is_large`: answers to requests that change nothing fill blobs.
+    """
     count = draw.randint(4, 6)
     focused = set(draw.sample(range(count), k=draw.randint(3, count)))
     cells = [Cell(_SETUP, ("pure",) * len(_SETUP.splitlines()))]
@@ -80,6 +88,8 @@ def make_notebook(draw: _Draw, case: str, origin: str, effect: str) -> Notebook:
         effects = [draw.choice(EFFECTS) for _ in range(draw.randint(0, 2))]
         effects.append(effect if index in focused else draw.choice(EFFECTS))
         cells.append(_make_cell(draw, effects, f"{case}-{index + 1}", origin))
+    if is_large:
+        cells = [replace(cell, source=_SIZED.sub(_LARGE, cell.source)) for cell in cells]
     return Notebook(tuple(cells))
 
 
@@ -127,7 +137,8 @@ def _stream_lines(draw: _Draw, rid: str, origin: str) -> str:
     return f"""\
 with client.stream("GET", "{origin}/stream/{rid}") as r:
     for n, part in enumerate(r.iter_bytes(chunk_size={draw.choice([7, 24, 60])})):
-        note("bytes", n, part, time.time())"""
+        if n < 20:
+            note("bytes", n, part, time.time())"""
 
 
 def _stream_left(_draw: _Draw, rid: str, origin: str) -> str:

@@ -91,7 +91,8 @@ class _Play:
 
     def _attempt(self, kill: Kill | None) -> Attempt:
         witness, number = self._theatre.witness, self._result.attempts
-        is_early = self._draw.random() < 0.5
+        # A decision that is there already keeps the doubt from being raised, and withdrawn.
+        is_early = self._draw.random() < 0.5 and not (kill and kill.point == "withdraw")
         if is_early:
             for effect in self._journal.doubtful:
                 self._decide(effect)
