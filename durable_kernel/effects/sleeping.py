@@ -8,7 +8,8 @@ Sleeps that are over still wake tasks in the order of their deadlines, one at a 
 loop came to rest; and not before a time-out of the same cell that was to end earlier. Not exact: a
 time-out around several sleeps, of which the recorded ones take no time.
 
-A sleep that is only a yield (`sleep(0)`) is left alone.
+A sleep that is only a yield (`sleep(0)`) is left alone. A `time.sleep` that Ctrl-C ends is followed
+by a call "sleep.interrupted", which names the sleep by its number; replay raises there again.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from durable_kernel.effects.callers import SLEEP_MACHINERY
+from durable_kernel.effects.exceptions import recorded_error
 from durable_kernel.effects.stand_ins import replace
-from durable_kernel.ports import CURRENT_LANE, Lane, Witness
+from durable_kernel.ports import CURRENT_LANE, Call, Lane, Outcome, Witness
 
 __all__ = ["install"]
 
 _KIND = "sleep"
+_INTERRUPTED = "sleep.interrupted"
 # A shorter sleep is not worth a write: if it is cut, it is slept again.
 _FLUSH_FROM_S = 0.001
 # A task that spins must not keep others asleep (H24).
@@ -80,9 +83,39 @@ def _lane_that_sleeps(seconds: Any) -> Lane | None:
 def _hook_time() -> None:
     def sleep(seconds: float, /) -> None:
         lane = _lane_that_sleeps(seconds)
-        _real_sleep(seconds if lane is None else _plan(lane, float(seconds))[0])
+        if lane is None:
+            _real_sleep(seconds)
+        else:
+            _sleep_in(lane, float(seconds))
 
     replace(time, "sleep", sleep)
+
+
+def _sleep_in(lane: Lane, seconds: float) -> None:
+    """Sleep for what is left. Ctrl-C here is exact: it is recorded and raised again (H16)."""
+    lane.sleeps += 1
+    identity = {"sleep": lane.sleeps}
+    left_s, _ = _plan(lane, seconds)
+    if lane.port.next_recorded(lane) == (_INTERRUPTED, identity):
+        raise _interruption(lane, identity)
+    try:
+        _real_sleep(left_s)
+    except KeyboardInterrupt as error:
+        if lane.port.is_live:
+            _interruption(lane, identity, error)
+        raise
+
+
+def _interruption(
+    lane: Lane, identity: dict[str, int], error: BaseException | None = None
+) -> BaseException:
+    """Record that Ctrl-C ended this sleep, or take it from the journal."""
+    step = lane.port.begin(lane, Call(_INTERRUPTED, "an interrupted sleep", identity))
+    if step.outcome is not None:
+        return recorded_error(step.outcome, KeyboardInterrupt)
+    error = error or KeyboardInterrupt()  # announced, and the process died before the next write
+    step.settle(Outcome.of_error(error))
+    return error
 
 
 # --- asyncio.sleep --------------------------------------------------------------------------------

@@ -234,6 +234,9 @@ class Port(Protocol):
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
         """Do the same without blocking the event loop while parked."""
 
+    def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:
+        """Look at the lane's next recorded call, its kind and identity, without asking for it."""
+
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
         """Take the next recorded hard observation of `kind`, or produce and record one.
 
@@ -290,10 +293,11 @@ class Lane:
     The path "" is the cell itself; threads and tasks of later versions add "/t1", "/a2".
 
     Hooks read `replay` and `record`; only the runtime makes lanes. `root_task` and `root_thread`
-    (its ident) are whose line it is; others reach it through a copied context.
+    (its ident) are whose line it is; others reach it through a copied context. `sleeps` counts the
+    sleeps asked for, so that an interrupted one is found again.
     """
 
-    __slots__ = ("path", "port", "record", "replay", "root_task", "root_thread")
+    __slots__ = ("path", "port", "record", "replay", "root_task", "root_thread", "sleeps")
 
     def __init__(self, path: str, port: Port, make_source: Callable[[str], Source | None]) -> None:
         self.path = path
@@ -302,6 +306,7 @@ class Lane:
         self.record: Mapping[str, Callable[[Any], None]] = _Recorders()
         self.root_task: object | None = None
         self.root_thread: int | None = None
+        self.sleeps = 0
 
     def __repr__(self) -> str:
         return f"<Lane {self.path or 'main'} {'live' if self.port.is_live else 'replaying'}>"

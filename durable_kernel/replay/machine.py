@@ -117,6 +117,12 @@ class PositionReplay:
         self._next[lane] = ordinal + 1
         return Serve(ordinal, call) if call.is_complete else Unfinished(ordinal, call)
 
+    def next_call(self, lane: str) -> CallHistory | None:
+        """Look at the next recorded call of a lane; nothing is consumed."""
+        recorded = self._calls.get(lane, [])
+        done = self._next.get(lane, 0)
+        return recorded[done] if done < len(recorded) else None
+
     def ask_draw(self, lane: str, kind: str) -> ServeValue | GoLive | Diverges:
         """Match the next hard observation of a kind."""
         column = self._drawn.get((lane, kind))

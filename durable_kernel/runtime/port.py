@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -193,6 +193,13 @@ class RunPort:
                 decision = await self._wait_parked_async(begun)
             return self._unpark(begun, decision)
         return begun
+
+    def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:
+        with self.lock:
+            if self._is_foreign(lane):
+                return None
+            found = self._replay.next_call(lane.path)
+            return None if found is None else (found.announced.kind, found.announced.identity)
 
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
         with self._interrupts, self.lock:

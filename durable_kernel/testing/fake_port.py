@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,6 +170,12 @@ class FakePort:
         self, lane: Lane, call: Call, answer: AnswerParser | None = None
     ) -> FakeStep:
         return self.begin(lane, call, answer)
+
+    def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:
+        for known in self._known.calls:
+            if known.lane == lane.path:
+                return known.call.kind, known.call.identity
+        return None
 
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
         key = (lane.path, kind)

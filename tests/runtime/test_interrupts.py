@@ -54,6 +54,23 @@ def test_an_interrupted_cell_is_final_and_replays(notebook: Notebook, service: S
     assert again.shown == live.shown
 
 
+def test_an_interrupt_of_a_sleep_replays_exactly(notebook: Notebook) -> None:
+    """H16: the most frequent Stop. Only the sleep that was interrupted is, after others."""
+    notebook.names["arm"] = lambda: threading.Timer(0.3, interrupt_main).start()
+    live = notebook.lived(
+        "import time\ntime.sleep(0.001)\ntry:\n    arm(); time.sleep(60); print('never')\n"
+        "except KeyboardInterrupt: print('stopped')\ntime.sleep(0.001)",
+        "print('on')",
+    )
+    notebook.names["arm"] = lambda: None
+
+    again = notebook.replayed()
+
+    assert live.text() == "stopped\non\n"
+    assert again.shown == live.shown
+    assert again.run.latch is None
+
+
 def test_an_interrupt_elsewhere_makes_the_cell_inexact(notebook: Notebook) -> None:
     """H16: computing was cut anywhere; re-execution would not stop there. Recovery asks."""
     notebook.names["interrupt"] = interrupt_main
