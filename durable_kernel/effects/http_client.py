@@ -385,7 +385,7 @@ class _Hook:
         payload = ResumedPayload(
             exchange,
             reopen,
-            drop_connection=repeating.close,
+            leave=lambda _is_whole: repeating.close(),
             interrupted=lambda reason: _Errors.interrupted(label, reason),
         )
         self._serve(conn, exchange.step.head, payload, None)

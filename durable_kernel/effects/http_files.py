@@ -248,20 +248,20 @@ class ChunkedTee(_File):
 
     def read(self, size: int = -1) -> bytes:
         """Return payload of the present chunk, all that was asked for; or what stands behind it."""
-        if self._waiting:
-            found = self._take(size)
-            is_enough = len(found) == size or not self._left
-            return found if is_enough else found + self.read(max(size - len(found), -1))
+        found = self._take(size) if self._waiting else b""
+        if found and (len(found) == size or not self._left):
+            return found
         if not self._left:
             line_end = self._ask(self._file.read, size)
             if len(line_end) < size:
                 BrokenEnd(is_begun=True).fail(self._exchange)
             return line_end
-        wanted = size if 0 <= size <= self._left else self._left
+        wanted = self._left if size < 0 else min(size - len(found), self._left)
         piece = self._record(self._ask(self._file.read, wanted))
+        found = found + piece if found else piece
         if len(piece) < wanted:
-            BrokenEnd(self._left, is_begun=bool(piece)).fail(self._exchange)
-        return piece
+            BrokenEnd(self._left, is_begun=bool(found)).fail(self._exchange)
+        return found
 
     def read1(self, size: int = -1) -> bytes:
         """Return what is there of the present chunk; waits only if nothing is."""

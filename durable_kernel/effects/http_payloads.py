@@ -137,14 +137,14 @@ class ResumedPayload:
 
     It is sent when the reader asks for more than was recorded, not before. `reopen` returns the
     repeated answer; `interrupted` makes the exception for one that begins differently, which is
-    also what `pull` raises then.
+    also what `pull` raises then. `leave` is told when no more is read, and whether all was.
     """
 
     def __init__(
         self,
         exchange: Exchange,
         reopen: Callable[[], http.client.HTTPResponse],
-        drop_connection: Callable[[], None],
+        leave: Callable[[bool], None],
         interrupted: Callable[[str], BaseException],
     ) -> None:
         self.real: Any = None
@@ -152,7 +152,7 @@ class ResumedPayload:
         self._recorded = iter(exchange.step.parts)
         self._prefix = RecordedPrefix(exchange.step.head)
         self._reopen = reopen
-        self._drop_connection = drop_connection
+        self._leave = leave
         self._interrupted = interrupted
         self._pieces: Iterator[bytes] | None = None
         self._is_at_end = False
@@ -198,13 +198,12 @@ class ResumedPayload:
 
     def close(self) -> None:
         self._exchange.abandon()
-        if self.real is None:
+        if self._pieces is None:
             return
         with suspended():
             if self._is_at_end:
                 self.real.close()
-            else:
-                self._drop_connection()
+            self._leave(self._is_at_end)
 
     def __del__(self) -> None:
         self._exchange.abandon()

@@ -58,6 +58,7 @@ __all__ = ["install"]
 _SWITCHING_PROTOCOLS = 101
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TUNNEL_IS_DUE = "_durable_tunnel_is_due"
+_IS_UNVERIFIED = "_durable_is_unverified"
 
 _log = logging.getLogger("urllib3.connectionpool")
 
@@ -75,6 +76,7 @@ def _patch(witness: Witness, module: Any) -> None:
     hook = _Hook(module, witness)
     module.HTTPConnectionPool._make_request = hook.wrap(module.HTTPConnectionPool._make_request)
     module.HTTPSConnectionPool._prepare_proxy = _put_off(hook.prepare_proxy)
+    module.HTTPSConnectionPool._validate_conn = _noted(module.HTTPSConnectionPool._validate_conn)
 
 
 def _put_off(original: Any) -> Any:
@@ -86,6 +88,18 @@ def _put_off(original: Any) -> Any:
             setattr(conn, _TUNNEL_IS_DUE, True)
 
     return _prepare_proxy
+
+
+def _noted(original: Any) -> Any:
+    """Note on a connection that it was warned of: its certificates are not checked."""
+
+    @functools.wraps(original)
+    def _validate_conn(pool: Any, conn: Any) -> None:
+        original(pool, conn)
+        if not conn.is_verified and not getattr(conn, "proxy_is_verified", None):
+            setattr(conn, _IS_UNVERIFIED, True)
+
+    return _validate_conn
 
 
 class _Attempt:
@@ -129,13 +143,6 @@ class _Attempt:
         is_default = pool.port is None or pool.port == _DEFAULT_PORTS.get(pool.scheme)
         port = "" if is_default else f":{pool.port}"
         return f"{pool.scheme}://{host}{port}{self.url}"
-
-    @property
-    def is_unverified(self) -> bool:
-        """Tell whether the connection is TLS without a check of certificates: urllib3 warns."""
-        conn = self.conn
-        is_verified = conn.is_verified or getattr(conn, "proxy_is_verified", None)
-        return self.pool.scheme == "https" and not is_verified
 
 
 def _is_plain(body: Any) -> bool:
@@ -259,7 +266,7 @@ class _Hook:
     def _circumstances(self, attempt: _Attempt) -> dict[str, Any]:
         """Say what of the connection decides how an exception is treated above."""
         found: dict[str, Any] = {}
-        if attempt.is_unverified:
+        if vars(attempt.conn).pop(_IS_UNVERIFIED, False):
             found["is_unverified"] = True
         if getattr(attempt.conn, "has_connected_to_proxy", False):
             found["has_connected_to_proxy"] = True
@@ -276,7 +283,7 @@ class _Hook:
             exchange.abandon()
             return self._preload(attempt, response)
         head = head_of(inner)
-        if attempt.is_unverified:
+        if vars(attempt.conn).pop(_IS_UNVERIFIED, False):
             head["is_unverified"] = True
         exchange.step.set_head(head)
         if inner.status == _SWITCHING_PROTOCOLS:
@@ -304,10 +311,12 @@ class _Hook:
         self, attempt: _Attempt, step: Step, exchange: Exchange, errors: Urllib3Errors
     ) -> Any:
         """Serve what was recorded; the request is made again behind it."""
+        owners: list[Any] = []  # a response closes what is below it when it is dropped
 
         def reopen() -> http.client.HTTPResponse:
             try:
                 response = self._send(attempt)
+                owners.append(response)
             except self._http_error as error:
                 # As if the connection was lost in the body: `_error_catcher` knows such ones.
                 raise ConnectionResetError(str(error)) from error
@@ -319,7 +328,7 @@ class _Hook:
         payload = ResumedPayload(
             exchange,
             reopen,
-            drop_connection=attempt.conn.close,
+            leave=lambda is_whole: None if is_whole else attempt.conn.close(),
             interrupted=lambda reason: errors.interrupted(label, reason),
         )
         return self._rebuild(attempt, step.head, payload, None)
@@ -380,6 +389,7 @@ class _Hook:
                 attempt.pool._validate_conn(conn)
             finally:
                 conn.sock = None
+                vars(conn).pop(_IS_UNVERIFIED, None)
 
 
 def _as_bytes(text: Any) -> bytes:

@@ -1,0 +1,483 @@
+"""What the hook of urllib3 promises beyond equal replays."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import logging
+import subprocess
+import sys
+import tracemalloc
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+
+from durable_kernel import effects
+from durable_kernel.errors import DivergenceError, WorldClosedError
+from durable_kernel.ports import (
+    CURRENT_LANE,
+    INSIDE_EFFECT,
+    AnswerParser,
+    Call,
+    Ending,
+    Lane,
+    Outcome,
+    Secret,
+    entered,
+    suspended,
+)
+from durable_kernel.testing.fake_port import FakePort, FakeWitness
+from tests.effects.http_service import LINES, HttpService
+from tests.effects.http_sessions import record_and_replay, run
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
+    running = HttpService.start(tmp_path_factory.mktemp("service"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def tls_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
+    running = HttpService.start(tmp_path_factory.mktemp("tls"), tls=True)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def witness(hooked: FakeWitness) -> FakeWitness:
+    return hooked
+
+
+# --- what is recorded -----------------------------------------------------------------------------
+
+
+def test_parts_are_payload_in_the_pieces_in_which_they_came(service: HttpService) -> None:
+    port = FakePort()
+
+    with port.cell(), requests.get(service.url("/lines"), stream=True) as response:
+        seen = list(response.raw.stream())
+
+    (recorded,) = port.journal().calls
+    assert recorded.parts == seen == LINES
+    assert recorded.outcome is not None
+    assert recorded.outcome.ending is Ending.VALUE
+
+
+def test_a_body_is_recorded_below_the_decoder(service: HttpService) -> None:
+    port = FakePort()
+
+    with port.cell():
+        text = requests.get(service.url("/gzip")).content
+
+    (recorded,) = port.journal().calls
+    assert len(b"".join(recorded.parts)) < len(text)
+
+
+def test_no_secret_of_a_request_and_no_open_secret_of_an_answer_is_recorded(
+    service: HttpService,
+) -> None:
+    """H18: nor in an exception, which names the URL."""
+    port = FakePort()
+
+    with port.cell():
+        requests.get(
+            service.url("/cookies?token=sk-1"), auth=("me", "sk-1"), cookies={"sid": "sk-1"}
+        )
+        with contextlib.suppress(requests.Timeout):
+            requests.get(service.url("/silent?token=sk-1"), timeout=0.05)
+
+    cookies, _ = port.journal().calls
+    secrets = [value for _, value in cookies.head["headers"] if isinstance(value, Secret)]
+    assert "sk-1" not in repr(port.journal())
+    assert "s3cret" not in repr(port.journal())
+    assert secrets == [Secret(b"session=s3cret; Path=/"), Secret(b"theme=dark; Path=/")]
+
+
+def test_each_attempt_is_one_call(service: HttpService) -> None:
+    port = FakePort()
+    retries = urllib3.Retry(3, status_forcelist=[503], backoff_factor=0)
+
+    with port.cell(), urllib3.PoolManager(retries=retries) as pools:
+        pools.request("GET", service.url("/busy/attempts"))
+
+    assert [recorded.head["status"] for recorded in port.journal().calls] == [503, 503, 200]
+
+
+def test_a_body_runs_in_the_lane(service: HttpService) -> None:
+    """H28: live and on replay."""
+    seen: list[tuple[Lane | None, bool]] = []
+
+    def body() -> Iterator[bytes]:
+        seen.append((CURRENT_LANE.get(), INSIDE_EFFECT.get()))
+        yield b"x"
+
+    live = FakePort()
+    run(live, lambda: requests.post(service.url("/echo"), data=body()))
+    again = FakePort(live.journal())
+    run(again, lambda: requests.post(service.url("/echo"), data=body()))
+
+    assert seen == [(live.make_lane(), False), (again.make_lane(), False)]
+
+
+def test_a_large_generated_body_arrives_whole(service: HttpService) -> None:
+    """H28: it is spooled to disk on its way."""
+    pieces = [bytes([number]) * 30_000 for number in range(10)]
+
+    def scenario() -> Any:
+        return requests.post(service.url("/echo"), data=iter(pieces)).json()
+
+    found, port = record_and_replay(service, scenario)
+
+    whole = b"".join(pieces)
+    assert (found["size"], found["digest"]) == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert port.calls[0].identity["body"] == hashlib.blake2b(whole, digest_size=16).hexdigest()
+
+
+def test_a_body_that_fails_is_the_cells_own_failure(service: HttpService) -> None:
+    """Nothing was announced, and nothing was sent."""
+
+    def body() -> Iterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError
+
+    port = FakePort()
+    hits = service.hits()
+
+    found = run(port, lambda: requests.post(service.url("/echo"), data=body()))
+
+    assert found[1] is ZeroDivisionError
+    assert port.calls == []
+    assert service.hits() == hits
+
+
+def test_another_body_is_another_call(service: HttpService) -> None:
+    live = FakePort()
+    run(live, lambda: requests.post(service.url("/echo"), data=b"one"))
+
+    with pytest.raises(DivergenceError):
+        run(FakePort(live.journal()), lambda: requests.post(service.url("/echo"), data=b"two"))
+
+
+def test_connections_are_kept_alive_under_the_hook(service: HttpService) -> None:
+    def scenario() -> set[str]:
+        with requests.Session() as session:
+            return {session.get(service.url("/port")).text for _ in range(3)}
+
+    ports, _ = record_and_replay(service, scenario)
+
+    assert len(ports) == 1
+
+
+def test_the_pool_of_a_replayed_session_serves_live_requests(service: HttpService) -> None:
+    """A run goes live in the middle of a session: its pool has no connection yet."""
+
+    def scenario(session: requests.Session) -> list[str]:
+        return [session.get(service.url("/port")).text for _ in range(3)]
+
+    live = FakePort()
+    with requests.Session() as session:
+        before = run(live, lambda: scenario(session))
+    journal = live.journal()
+    del journal.calls[1:]
+
+    with requests.Session() as session:
+        after = run(FakePort(journal), lambda: scenario(session))
+
+    assert after[0] == before[0]
+    assert after[1] == after[2] != before[1]
+
+
+def test_the_log_of_urllib3_tells_the_same(
+    service: HttpService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
+
+    def scenario() -> list[str]:
+        caplog.clear()
+        requests.get(service.url("/redirect/1"))
+        messages = [record.getMessage() for record in caplog.records]
+        # On replay no connection of a pool is ever open.
+        return [message for message in messages if "Resetting dropped connection" not in message]
+
+    messages, _ = record_and_replay(service, scenario)
+
+    assert '"GET /redirect/1 HTTP/1.1" 302' in messages[1]
+
+
+# --- TLS and proxies ------------------------------------------------------------------------------
+
+
+def test_tls_is_below_the_hook(tls_service: HttpService) -> None:
+    trusted = str(tls_service.ca_file)
+
+    text, _ = record_and_replay(
+        tls_service, lambda: requests.get(tls_service.url("/hello"), verify=trusted).text
+    )
+    error, _ = record_and_replay(tls_service, lambda: requests.get(tls_service.url("/hello")))
+
+    assert text == "grüß Gott"
+    assert error[1] is requests.exceptions.SSLError
+    assert "CERTIFICATE_VERIFY_FAILED" in error[2]
+
+
+def test_an_unverified_connection_is_warned_of_again(tls_service: HttpService) -> None:
+    def scenario() -> Any:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            requests.get(tls_service.url("/hello"), verify=False)
+            with contextlib.suppress(requests.Timeout):
+                requests.get(tls_service.url("/silent"), verify=False, timeout=0.2)
+        return [(each.category, str(each.message), each.filename) for each in told]
+
+    told, _ = record_and_replay(tls_service, scenario)
+
+    assert [category for category, _, _ in told] == [urllib3.exceptions.InsecureRequestWarning] * 2
+
+
+@pytest.mark.parametrize("path", ["/hello", "/lines", "/silent"])
+def test_a_tunnel_through_a_proxy_is_opened_live_only(
+    path: str, service: HttpService, tls_service: HttpService, witness: FakeWitness
+) -> None:
+    """urllib3 opens it before the hook; it is put off, and not opened on replay."""
+    proxies = {"https": service.origin}
+    hits = len(service.hits())
+
+    found, port = record_and_replay(
+        tls_service,
+        lambda: (
+            requests.get(
+                tls_service.url(path), proxies=proxies, verify=str(tls_service.ca_file), timeout=0.5
+            ).content
+        ),
+    )
+
+    target = tls_service.origin.removeprefix("https://")
+    assert service.hits()[hits:] == [f"CONNECT {target}"]
+    assert port.calls[0].identity["url"] == tls_service.url(path)
+    assert witness.acts == []
+    if path == "/silent":
+        assert found[1] is requests.exceptions.ReadTimeout
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_proxy_that_opens_no_tunnel_is_the_same_error_again(
+    is_there: bool, tls_service: HttpService
+) -> None:
+    """One that is not there, and one that does not talk plain HTTP."""
+    proxy = tls_service.origin.replace("https", "http") if is_there else "http://127.0.0.1:1"
+
+    error, _ = record_and_replay(
+        tls_service, lambda: requests.get("https://a.example/", proxies={"https": proxy})
+    )
+
+    assert issubclass(error[1], requests.ConnectionError)
+
+
+def test_a_proxy_that_forwards_gets_the_whole_url(service: HttpService) -> None:
+    proxies = {"http": service.origin}
+    url = "http://a.example/hello"
+
+    _, port = record_and_replay(
+        service, lambda: requests.get(url, proxies=proxies, timeout=5).status_code
+    )
+    slow, _ = record_and_replay(
+        service, lambda: requests.get("http://a.example/silent", proxies=proxies, timeout=0.05)
+    )
+
+    assert port.calls[0].identity["url"] == url
+    assert slow[1] is requests.exceptions.ReadTimeout
+
+
+# --- endings --------------------------------------------------------------------------------------
+
+
+def test_reading_on_where_the_recorded_reader_closed_is_a_divergence(service: HttpService) -> None:
+    def read(count: int) -> list[bytes]:
+        with requests.get(service.url("/lines"), stream=True) as response:
+            parts = response.iter_content(None)
+            return [next(parts) for _ in range(count)]
+
+    live = FakePort()
+    run(live, lambda: read(2))
+
+    with pytest.raises(DivergenceError, match="closed or left by its reader"):
+        run(FakePort(live.journal()), lambda: read(3))
+
+
+def test_an_answer_that_is_dropped_unread_is_not_left_in_doubt(service: HttpService) -> None:
+    """H17: every begun act ends on every way out."""
+    port = FakePort()
+    with port.cell(), urllib3.PoolManager() as pools:
+        response = pools.request("POST", service.url("/echo"), preload_content=False)
+
+        response.close()
+
+    (recorded,) = port.journal().calls
+    assert recorded.outcome is not None
+    assert recorded.outcome.ending is Ending.ABANDONED
+
+
+def test_an_interrupted_request_is_interrupted_again(service: HttpService) -> None:
+    """H17: the interrupt belongs to the call, so the act is not in doubt."""
+
+    class Interrupting(urllib3.connection.HTTPConnection):
+        def getresponse(self) -> Any:
+            raise KeyboardInterrupt
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Interrupting
+
+    def scenario() -> None:
+        host, _, port = service.origin.removeprefix("http://").partition(":")
+        with Pool(host, int(port)) as pool:
+            pool.request("POST", "/echo")
+
+    live = FakePort()
+    with pytest.raises(KeyboardInterrupt):
+        run(live, scenario)
+    hits = service.hits()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(FakePort(live.journal()), scenario)
+
+    assert service.hits() == hits
+
+
+# --- borders --------------------------------------------------------------------------------------
+
+
+def test_urllib3_is_recorded_once_although_http_client_is_hooked_too(service: HttpService) -> None:
+    port = FakePort()
+
+    with port.cell():
+        requests.post(service.url("/echo"), data=b"x")
+
+    assert hasattr(http.client.HTTPConnection.endheaders, "durable_hook")
+    assert [call.label for call in port.calls] == [f"POST {service.url('/echo')}"]
+
+
+def test_a_request_outside_a_cell_passes_and_the_witness_is_told(
+    service: HttpService, witness: FakeWitness
+) -> None:
+    """H29."""
+    requests.get(service.url("/hello?token=sk-1"))
+    requests.post(service.url("/echo"))
+    with suspended():
+        requests.post(service.url("/echo"))
+
+    told = [what for what, _ in witness.crossings if what.startswith("urllib3")]
+    assert told[0].startswith(f"urllib3 GET {service.url('/hello?token=hash:')}")
+    assert told[1:] == [f"urllib3 POST {service.url('/echo')}"]
+    assert "sk-1" not in repr(witness.crossings)
+
+
+def test_a_witness_that_closes_the_world_stops_a_request_before_it_is_sent(
+    service: HttpService,
+) -> None:
+    effects.install(FakeWitness(denies=True))
+    hits = service.hits()
+
+    with pytest.raises(WorldClosedError):
+        requests.post(service.url("/echo"))
+
+    assert service.hits() == hits
+
+
+def test_an_upgraded_connection_is_told_to_the_witness(
+    service: HttpService, witness: FakeWitness
+) -> None:
+    """What is said over it after status 101 is not recorded."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "word"}
+
+    with FakePort().cell():
+        response = requests.get(service.url("/upgrade"), headers=upgrade)
+
+    assert response.status_code == 101
+    assert witness.acts == [f"urllib3 connection upgraded by GET {service.url('/upgrade')}"]
+
+
+def test_a_connection_that_is_taken_out_of_a_response_is_told(
+    service: HttpService, witness: FakeWitness
+) -> None:
+    """As clients of container engines do, to talk both ways."""
+    with FakePort().cell(), requests.get(service.url("/lines"), stream=True) as response:
+        assert response.raw._fp.fp.raw is not None
+
+    assert witness.acts == [f"urllib3 connection taken over after GET {service.url('/lines')}"]
+
+
+def test_urllib3_and_requests_are_hooked_when_they_are_imported_and_not_imported_before() -> None:
+    program = """
+import sys, time
+from durable_kernel import effects
+from durable_kernel.testing.fake_port import FakeWitness
+effects.install(FakeWitness())
+assert not {"urllib3", "requests"} & sys.modules.keys()
+import requests, urllib3
+hooked = urllib3.HTTPConnectionPool._make_request
+assert hasattr(hooked, "durable_hook")
+effects.install(FakeWitness())
+assert urllib3.HTTPConnectionPool._make_request is hooked
+assert requests.sessions.preferred_clock == time.perf_counter
+"""
+
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- budgets --------------------------------------------------------------------------------------
+
+
+class ForgetfulStep:
+    """A live step that keeps nothing, as a journal on disk would."""
+
+    outcome: Outcome | None = None
+    head: Any = None
+    idempotency_key = ""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.largest = 0
+
+    def set_head(self, head: Any) -> None:
+        pass
+
+    def add_part(self, data: bytes) -> None:
+        self.largest = max(self.largest, len(data))
+
+    def settle(self, outcome: Outcome) -> None:
+        pass
+
+
+class ForgetfulPort(FakePort):
+    """A live port that keeps nothing."""
+
+    def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Any:
+        self.last = ForgetfulStep()
+        return self.last
+
+
+def test_a_large_download_needs_no_more_memory_than_without_the_hook(service: HttpService) -> None:
+    """The tee holds one part at a time."""
+
+    def stream() -> int:
+        with requests.get(service.url("/big/50"), stream=True) as response:
+            return sum(map(len, response.iter_content(8192)))
+
+    port = ForgetfulPort()
+
+    tracemalloc.start()
+    with entered(port.make_lane()):
+        size_bytes = stream()
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert size_bytes > 49_000_000
+    assert port.last.largest <= 1 << 20
+    assert peak_bytes < 4_000_000
