@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from threading import get_ident
 from types import FrameType, TracebackType
 
 __all__ = ["Interrupts"]
@@ -28,7 +29,7 @@ class Interrupts:
 
         Only the main thread may do that; elsewhere this does nothing.
         """
-        if threading.get_ident() == self._main:
+        if get_ident() == self._main:
             signal.signal(signal.SIGINT, self.handler)
 
     def handler(self, _number: int, _frame: FrameType | None) -> None:
@@ -40,7 +41,7 @@ class Interrupts:
         raise KeyboardInterrupt
 
     def __enter__(self) -> None:
-        if threading.get_ident() == self._main:
+        if get_ident() == self._main:
             self._depth += 1
 
     def __exit__(
@@ -49,7 +50,7 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if threading.get_ident() != self._main:
+        if get_ident() != self._main:
             return
         self._depth -= 1
         if self._depth or not self._is_pending:

@@ -84,13 +84,7 @@ def _decorate(
         Repeat(REPEAT_ALWAYS.seconds_max, "declared idempotent") if idempotent else REPEAT_NEVER
     )
     call = Call("step", label, {"name": label}, {}, Act.REMOTE, repeat, runs_user_code=True)
-    runner = _run_async if _is_async(function) else _run
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return runner(call, function, args, kwargs)
-
-    return run
+    return _asynchronous(call, function) if _is_async(function) else _synchronous(call, function)
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -107,47 +101,52 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return by_class or asyncio.iscoroutinefunction(function)
 
 
-def _run(
-    call: Call, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    lane = CURRENT_LANE.get()
-    if lane is None:
-        _warn_unless_nested()
-        return function(*args, **kwargs)
-    begun = lane.port.begin(lane, call)
-    if begun.outcome is not None:
-        return _served(begun.outcome, call)
-    try:
-        with suspended(), _Body(begun):
-            value = function(*args, **kwargs)
-    except BaseException as error:
-        begun.settle(Outcome.of_error(error))
-        raise
-    begun.settle(Outcome.of_value(value))
-    return value
+def _synchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        lane = CURRENT_LANE.get()
+        if lane is None:
+            _warn_unless_nested()
+            return function(*args, **kwargs)
+        begun = lane.port.begin(lane, call)
+        outcome = begun.outcome
+        if outcome is not None:
+            return outcome.value if outcome.ending is Ending.VALUE else _served(outcome, call)
+        try:
+            with suspended(), _Body(begun):
+                value = function(*args, **kwargs)
+        except BaseException as error:
+            begun.settle(Outcome.of_error(error))
+            raise
+        begun.settle(Outcome.of_value(value))
+        return value
+
+    return run
 
 
-async def _run_async(
-    call: Call, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    lane = CURRENT_LANE.get()
-    if lane is None:
-        _warn_unless_nested()
-        return await function(*args, **kwargs)
-    begun = await lane.port.begin_async(lane, call)
-    if begun.outcome is not None:
-        await await_cancellation(begun.outcome)
-        return _served(begun.outcome, call)
-    started_s = perf_counter()
-    try:
-        with suspended(), _Body(begun):
-            value = await function(*args, **kwargs)
-    except BaseException as error:
-        elapsed_us = round((perf_counter() - started_s) * 1_000_000)
-        begun.settle(Outcome.of_error(error, elapsed_us=elapsed_us))
-        raise
-    begun.settle(Outcome.of_value(value))
-    return value
+def _asynchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        lane = CURRENT_LANE.get()
+        if lane is None:
+            _warn_unless_nested()
+            return await function(*args, **kwargs)
+        begun = await lane.port.begin_async(lane, call)
+        if begun.outcome is not None:
+            await await_cancellation(begun.outcome)
+            return _served(begun.outcome, call)
+        started_s = perf_counter()
+        try:
+            with suspended(), _Body(begun):
+                value = await function(*args, **kwargs)
+        except BaseException as error:
+            elapsed_us = round((perf_counter() - started_s) * 1_000_000)
+            begun.settle(Outcome.of_error(error, elapsed_us=elapsed_us))
+            raise
+        begun.settle(Outcome.of_value(value))
+        return value
+
+    return run
 
 
 class _Body:
