@@ -55,10 +55,12 @@ class Bodies:
         if body is None or isinstance(body, (bytes, bytearray, memoryview)):
             content = bytes(body or b"")
             return body_digest(content), len(content)
+        if isinstance(body, self._spooled) and body.was_sent:
+            body = body.original  # sent once more, by a redirect: whatever is left of it
         if not isinstance(body, self._spooled):
             spool = Spool()
-            has_size = getattr(body, "size", None) is not None  # before its file is read or closed
             try:
+                has_size = getattr(body, "size", None) is not None  # its file may be closed after
                 await self._pour(request, body, _Sink(spool))
             except OSError as error:
                 if error.errno is None and isinstance(error, TimeoutError):
@@ -88,18 +90,18 @@ class _Spooled:
     def __init__(self, spool: Spool, original: Any, *, has_size: bool) -> None:
         self.durable_spool = spool
         self._value = spool
-        self._original = original
+        self.original = original
         self._size = spool.size_bytes if has_size else None
         self._headers = getattr(original, "headers", {})
         self._filename = getattr(original, "filename", None)
         self._encoding = getattr(original, "encoding", None)
         self._autoclose = getattr(original, "autoclose", True)
-        self._was_sent = False
+        self.was_sent = False
 
     @property
     def consumed(self) -> bool:
         """Says no before it was sent once, as the original would."""
-        return self._was_sent and getattr(self._original, "consumed", False)
+        return self.was_sent and getattr(self.original, "consumed", False)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self.durable_spool.pieces()).decode(encoding, errors)
@@ -108,7 +110,7 @@ class _Spooled:
         return b"".join(self.durable_spool.pieces())
 
     async def write(self, writer: Any) -> None:
-        self._was_sent = True
+        self.was_sent = True
         pieces = self.durable_spool.pieces()
         while True:
             with suspended():
@@ -121,9 +123,9 @@ class _Spooled:
         await self.write(writer)
 
     def _close(self) -> None:
-        if hasattr(self._original, "_close"):
-            self._original._close()
+        if hasattr(self.original, "_close"):
+            self.original._close()
 
     async def close(self) -> None:
-        if hasattr(self._original, "close"):
-            await self._original.close()
+        if hasattr(self.original, "close"):
+            await self.original.close()

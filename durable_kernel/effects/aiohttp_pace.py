@@ -88,7 +88,8 @@ def make_paced_reader(reader: Any) -> Any:
 
         async def _wait(self, func_name: str) -> None:
             pace = _pace_of(self)
-            if pace is None:
+            # Waiting beside another reader, or on a closed connection: the library complains.
+            if pace is None or self._waiter is not None or self._protocol.transport is None:
                 return await super()._wait(func_name)
             try:
                 instead = pace.begin_wait()

@@ -189,11 +189,7 @@ class Player(Pace):
 
     def begin_wait(self) -> Awaitable[None] | None:
         super().begin_wait()
-        if not self._is_due():
-            return self._wait_in_vain()
-        with suspended():
-            self.handler._loop.call_soon(self._feed_waiting)
-        return None
+        return self._provide()
 
     def close(self) -> None:
         """Take note that the protocol's transport was closed."""
@@ -238,16 +234,32 @@ class Player(Pace):
             else:
                 self._perform_event()
 
-    def _feed_waiting(self) -> None:
-        """Feed all of this tick; without ticks, until the reader goes on."""
-        while self._is_due() and (self._arrivals is not None or self._is_reader_waiting()):
-            if self._next is not None:
-                self._feed_part()
-            elif not self._perform_event():
-                return
+    async def _provide(self) -> None:
+        """Stand in for a wait: feed what arrived during the recorded one, until the reader goes on.
 
-    def _is_reader_waiting(self) -> bool:
-        return self.payload is not None and self.payload._waiter is not None
+        Without ticks that is one part, or as many as it takes.
+        """
+        loop = self.handler._loop
+        waiter = self.payload._waiter = loop.create_future()
+        turn = loop.create_future()
+        with suspended():
+            loop.call_soon(_finish, turn)
+        try:
+            with self.payload._timer:
+                await turn  # a wait lets others run
+            while self._is_due() and (self._arrivals is not None or not waiter.done()):
+                if self._next is not None:
+                    self._feed_part()
+                elif not self._perform_event():
+                    break
+            if not waiter.done():
+                await self._wait_in_vain(waiter)
+            if waiter.done():
+                waiter.result()
+        finally:
+            self.payload._waiter = None
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # retrieved, or the loop complains of it
 
     def _is_closed(self) -> bool:
         return self.handler.transport is None or self.handler.transport.is_closing()
@@ -270,7 +282,7 @@ class Player(Pace):
 
     # --- where nothing comes ---
 
-    async def _wait_in_vain(self) -> None:
+    async def _wait_in_vain(self, waiter: asyncio.Future[None]) -> None:
         """Do as the recorded reader did, who was cancelled here, or did not ask for more."""
         last_tick = self._marks.get("tick")
         is_past = last_tick is None or self.tick > last_tick
@@ -311,3 +323,8 @@ class Player(Pace):
 
 def _cancelled(elapsed_us: int) -> ErrorFacts:
     return ErrorFacts("asyncio.exceptions:CancelledError", "", (), {"elapsed_us": elapsed_us})
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -7,6 +7,7 @@ framed as the first head announced it, and fed to the parser that the reader wai
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,8 @@ class Resumer(Player):
             self._settle(self._exchange.end)  # an answer without a body
 
     def close(self) -> None:
+        if self.payload is not None and self.payload.is_eof() and not self.payload.exception():
+            self._settle(self._exchange.end)  # the library closes what it has read to its end
         self._settle(self._exchange.abandon)
         self._close_real()
 
@@ -106,11 +109,11 @@ class Resumer(Player):
         super()._feed_part()
         self._end_if_complete()
 
-    async def _wait_in_vain(self) -> None:
+    async def _wait_in_vain(self, waiter: asyncio.Future[None]) -> None:
         try:
             with suspended(), self.payload._timer:
-                while not await self._pull():
-                    pass
+                while not waiter.done():
+                    await self._pull()
         except AnswerChangedError as change:
             error = self._library.interrupted(self._call.label, str(change))
             self._break(error)
@@ -119,8 +122,8 @@ class Resumer(Player):
             self._break(error)
             raise
 
-    async def _pull(self) -> bool:
-        """Take what comes next from the repeated answer. Returns whether the reader gets any."""
+    async def _pull(self) -> None:
+        """Feed what comes next of the repeated answer, and lies behind the prefix."""
         if self._real is None:
             self._real = await self._reopen()
             self._prefix.check_head(head_of(_Started(self._real)))
@@ -136,7 +139,6 @@ class Resumer(Player):
         if not content and not self.payload.is_eof():
             self.handler.connection_lost(None)
         self._end_if_complete()
-        return bool(wire) or not content
 
     def _end_if_complete(self) -> None:
         error = self.payload.exception()

@@ -143,26 +143,26 @@ class Tap(Pace):
         else:
             self._end_if_complete()
 
-    def open(self, message: Any, payload: Any) -> None:
-        """Take a head that the parser completed."""
+    def open(self, message: Any, payload: Any) -> bool:
+        """Take a head that the parser completed. Returns whether the caller gets it."""
         if message.code < _FINAL and message.code != _SWITCHING_PROTOCOLS:
             self._interim_heads += 1
-            return
+            return True
         if self.payload is not None:
-            return  # a second answer that nobody asked for
+            return True  # a second answer that nobody asked for
         self.payload = self._library.pace(payload)
         head = head_of(message)
         self.step.set_head(head)
+        behind = self._take_opening()
         if message.code == _SWITCHING_PROTOCOLS:
             self._end()
-            self._tell_of_upgrade()
-            return
+            return self._tell_of_upgrade()
         if is_chunked(head):
             self._scanner = ChunkScanner()
-        behind = self._take_opening()
         if behind:
             self._record(behind, WITH_HEAD)
         self._end_if_complete()
+        return True
 
     def lose(self, original: Any, error: BaseException | None) -> None:
         """Let the protocol know that its connection is lost."""
@@ -263,12 +263,14 @@ class Tap(Pace):
             del attributes[TAP]
             del attributes[PACE]
 
-    def _tell_of_upgrade(self) -> None:
+    def _tell_of_upgrade(self) -> bool:
         what = f"aiohttp connection upgraded by {self.exchange.call.label}"
         try:
             self._witness.crossing(what, is_act=True)
         except WorldClosedError as closed:
-            self._protocol.set_exception(closed)  # its caller waits there
+            self._protocol.set_exception(closed)  # the caller waits there
+            return False
+        return True
 
 
 def listen(handler: Any) -> None:
@@ -292,10 +294,9 @@ def _hook_bytes(original: Any) -> Any:
 
 def _hook_heads(original: Any) -> Any:
     def feed_data(self: Any, pair: Any, *size: Any) -> None:
-        original(self, pair, *size)
         tap = self.__dict__.get(TAP)
-        if tap is not None:
-            tap.open(*pair)
+        if tap is None or tap.open(*pair):
+            original(self, pair, *size)
 
     return feed_data
 
