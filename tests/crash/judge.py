@@ -124,7 +124,7 @@ class Judge:
             self.find("hung", f"in {_last_shown(attempt)}")
         elif attempt.ended not in _WAYS_ON:
             self.find("lost", f"the attempt failed: {attempt.stopped_by or attempt.ended}")
-        elif attempt.ended == "stopped" and "still in doubt" not in attempt.stopped_by:
+        elif attempt.ended == "stopped" and not _is_in_doubt(attempt.stopped_by):
             self.find("lost", f"the run stopped: {attempt.stopped_by}")
         for end in attempt.of("end"):
             for notice in end["notices"]:
@@ -190,6 +190,14 @@ class Judge:
     def find(self, kind: str, what: str) -> None:
         """Note a violation."""
         self.violations.append(Violation(kind, what))
+
+
+def _is_in_doubt(reason: str) -> bool:
+    """Tell whether a run stopped because somebody has to decide: nobody caught the doubt (H4).
+
+    Also where the code's own time-out ended the waiting for a decision.
+    """
+    return reason.startswith("RunSuspendedError") and "--retry" in reason
 
 
 def _shown(attempt: Attempt) -> Shown:

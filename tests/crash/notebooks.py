@@ -148,6 +148,15 @@ with client.stream("GET", "{origin}/stream/{rid}") as r:
 note("left", r.is_closed, r.is_stream_consumed)"""
 
 
+def _streams(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+with client.stream("GET", "{origin}/stream/{rid}-a") as one:
+    with client.stream("GET", "{origin}/stream/{rid}-b") as other:
+        for pair in zip(one.iter_raw(), other.iter_raw()):
+            note("pair", *pair)
+note("pairs", one.elapsed, other.is_stream_consumed)"""
+
+
 def _post(draw: _Draw, rid: str, origin: str) -> str:
     body = draw.choice(['{"n": 1}', '{"token": str(uuid.uuid4())}', '{"at": time.time()}'])
     return f"""\
@@ -167,6 +176,17 @@ try:
             note("post part", part)
 except httpx.HTTPError as error:
     note("post broke", type(error).__name__)"""
+
+
+def _post_again(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+for attempt in range(2):
+    try:
+        r = client.post("{origin}/post/{rid}-" + str(attempt) + "?slow=1", timeout=0.03)
+        note("post was quick", r.json())
+        break
+    except httpx.HTTPError as error:
+        note("post", attempt, type(error).__name__, isinstance(error, httpx.TimeoutException))"""
 
 
 def _keyed(draw: _Draw, rid: str, origin: str) -> str:
@@ -198,6 +218,18 @@ async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
     except httpx.HTTPError as error:
         note("await failed", type(error).__name__)
     note("await get", (await web.get("{origin}/get/{rid}")).json())"""
+
+
+def _await_timeout(_draw: _Draw, rid: str, origin: str) -> str:
+    return f"""\
+async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
+    try:
+        async with asyncio.timeout(0.03):
+            note("await was quick", (await web.post("{origin}/await/{rid}?slow=1")).json())
+    except TimeoutError:
+        note("await timed out")
+    except httpx.HTTPError as error:
+        note("await failed", type(error).__name__)"""
 
 
 def _await_stream(_draw: _Draw, rid: str, origin: str) -> str:
@@ -239,7 +271,14 @@ except httpx.HTTPError as error:
 
 
 def _step(draw: _Draw, rid: str, origin: str) -> str:
-    result = draw.choice(["answer", "(answer, random.random())", "(answer, np.arange(3))"])
+    result = draw.choice(
+        [
+            "answer",
+            "(answer, random.random())",
+            "(answer, np.arange(3))",
+            "(answer, len(os.urandom(99_000)), np.arange(20_000))",
+        ]
+    )
     return f"""\
 @durable.step(name="POST {origin}/step/{rid}")
 def charge(amount):
@@ -349,6 +388,12 @@ for n in range({draw.randint(2, 5)}):
 print("seen", len(seen), digest(), file=sys.stderr)"""
 
 
+def _pure_large(draw: _Draw, _rid: str, _origin: str) -> str:
+    return f"""\
+print("{draw.choice("xyz")}" * 80_000)
+note("printed much")"""
+
+
 def _pure_error(draw: _Draw, _rid: str, _origin: str) -> str:
     return f"""\
 note("before the error")
@@ -357,12 +402,12 @@ raise ValueError("made up %d " % {draw.randint(0, 9)} + digest())"""
 
 _BLOCKS: dict[str, tuple[_Block, ...]] = {
     "get": (_get, _get_many),
-    "stream": (_stream, _stream_lines, _stream_left),
-    "post": (_post, _post, _post_stream),
+    "stream": (_stream, _stream_lines, _stream_left, _streams),
+    "post": (_post, _post, _post_stream, _post_again),
     "keyed": (_keyed,),
     "declared": (_declared, _step_declared),
     "put": (_put,),
-    "await": (_await, _await_stream, _step_async),
+    "await": (_await, _await_stream, _await_timeout, _step_async),
     "caught": (_caught,),
     "raised": (_raised,),
     "step": (_step, _step, _step_error),
@@ -370,5 +415,5 @@ _BLOCKS: dict[str, tuple[_Block, ...]] = {
     "clock": (_clock,),
     "random": (_random,),
     "sleep": (_sleep, _sleep_async),
-    "pure": (_pure, _pure, _pure_error),
+    "pure": (_pure, _pure, _pure_large, _pure_error),
 }

@@ -6,10 +6,11 @@
     GET /get/RID       a new number each time (?bytes=N: and N bytes that follow from it)
     GET /stream/RID    chunks that follow from RID alone (?bytes=N: of N bytes each)
 
-Each request is logged under the attempt that was announced last. Parent and witness talk in lines
-of JSON over stdin and stdout: see `Witness`. Told to kill, it sends SIGKILL to the attempt's
-process at the n-th request of a kind: when it was received ("sent"), after the act ("acted"), in
-the middle of the answer ("half"), or right behind it ("answered").
+With ?slow=1 an act is answered late. Each request is logged under the attempt that was announced
+last. Parent and witness talk in lines of JSON over stdin and stdout: see `Witness`. Told to kill,
+it sends SIGKILL to the attempt's process at the n-th request of a kind: when it was received
+("sent"), after the act ("acted"), in the middle of the answer ("half"), or right behind it
+("answered").
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +33,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 CHUNKS = 4
+SLOW_S = 0.08
 QUIET_S_MAX = 10
 
 
@@ -195,6 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         answer = self._answer()
         self._reach("acted")
+        if "slow" in self.query:
+            time.sleep(SLOW_S)
         self._send(json.dumps(answer).encode())
         self._reach("answered")
 
