@@ -38,6 +38,7 @@ from tests.crash.real import REAL_POINTS, make_real_case, play_real
 from tests.crash.witness import Witness
 
 WHOLE = 2_000
+FORKED_PER_REAL = 20
 WIDTH_MIN = 190
 REAL = "real/"
 KILLS_EACH = 10
@@ -196,11 +197,13 @@ def main() -> int:
     """Run the campaign; 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=WHOLE, help="of forked kernels")
-    parser.add_argument("--real", type=int, default=0, help="kills of real kernels")
+    parser.add_argument("--real", type=int, help="of real kernels; one for 20 forked by default")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--match", metavar="REGEX", default="", help="only these point/effect")
     parser.add_argument("--only", metavar="CASE", default="", help="one case, and tell all of it")
     options = parser.parse_args()
+    if options.real is None:
+        options.real = options.kills // FORKED_PER_REAL
     console = Console(width=max(WIDTH_MIN, Console().width), soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
     started = time.monotonic()

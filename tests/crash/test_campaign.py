@@ -28,7 +28,7 @@ def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(("--kills", "150"), id="150 forked kernels"),
+        pytest.param(("--kills", "150", "--real", "0"), id="150 forked kernels"),
         pytest.param(("--kills", "0", "--real", "3"), id="3 real kernels"),
     ],
 )
