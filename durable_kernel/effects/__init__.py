@@ -11,6 +11,7 @@ module-level state.
 from __future__ import annotations
 
 from durable_kernel.effects import (
+    aiohttp_client,
     clocks,
     detector,
     entropy,
@@ -40,6 +41,7 @@ _HOOKED = (
     urllib3_pool,
     requests_session,
     http_client,
+    aiohttp_client,
     detector,
 )
 

@@ -190,7 +190,7 @@ class _Library(Errors):
         loop, key = connector._loop, request.connection_key
         handler = player.attach(loop)
         connector._acquired.add(handler)
-        # Before 3.11.? every connection was counted here too; now only where there is a limit.
+        # 3.9 counts every connection here too; later versions only where there is a limit.
         if connector._limit_per_host or hasattr(connector, "_drop_acquired_per_host"):
             connector._acquired_per_host[key].add(handler)
         return self._connection(connector, key, handler, loop)

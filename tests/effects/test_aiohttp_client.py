@@ -330,6 +330,16 @@ async def read_on_behind_a_cancelled_read(session: Any, service: HttpService) ->
     return seen
 
 
+async def go_through_a_proxy(session: Any, service: HttpService) -> Any:
+    url = "http://far.example/hello"
+    async with session.get(url, proxy=service.origin) as response:
+        return await facts_of(response)
+
+
+async def find_no_tunnel_in_a_proxy(session: Any, service: HttpService) -> Any:
+    await session.get("https://far.example/hello", proxy=service.origin)
+
+
 async def keep_connections_alive(session: Any, service: HttpService) -> Any:
     ports = set()
     for _ in range(3):
@@ -396,6 +406,8 @@ SCENARIOS: list[Scenario] = [
     cancel_the_loser,
     cancel_in_the_body,
     read_on_behind_a_cancelled_read,
+    go_through_a_proxy,
+    find_no_tunnel_in_a_proxy,
     keep_connections_alive,
     close_each_connection,
 ]
