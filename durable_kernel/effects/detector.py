@@ -38,6 +38,8 @@ _LISTING_FLAGS = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
 # They describe the machine and change nothing; matplotlib, ctypes and platform start them unasked.
 _HARMLESS_PROGRAMS = frozenset({"fc-list", "ldconfig", "lscpu", "uname"})
 _SHELLS = frozenset({"bash", "dash", "sh", "zsh"})
+# They bind a socket to learn whether there is IPv6, and close it.
+_ADDRESS_PROBES = frozenset({"urllib3.util.connection"})
 # Whoever reads source to import it, or to show it in a traceback, reads code and not data.
 _SOURCE_READERS = (
     "_frozen_importlib",
@@ -200,7 +202,10 @@ def _sent(_socket: Any, address: Any) -> Sentence | None:
     return f"sends to {_address(address)} without a hook for it", True
 
 
-def _bound(_socket: Any, address: Any) -> Sentence:
+def _bound(_socket: Any, address: Any) -> Sentence | None:
+    # _bound, _audit, then who binds.
+    if sys._getframe(2).f_globals.get("__name__") in _ADDRESS_PROBES:
+        return None
     return f"listens at {_address(address)}", True
 
 

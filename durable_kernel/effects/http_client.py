@@ -30,6 +30,7 @@ from durable_kernel.effects.http_payloads import BrokenEnd, Payload, ResumedPayl
 from durable_kernel.effects.http_recall import make_read_interrupted, recall
 from durable_kernel.effects.http_wire import (
     SAFE_METHODS,
+    RequestHeaders,
     body_digest,
     describe_headers,
     describe_request,
@@ -93,15 +94,6 @@ class _Request:
         self.lines: list[bytes] = list(conn._buffer)
         self.method, _, target = self.lines[0].decode("latin-1").partition(" ")
         self.url = _full_url(conn, target.rpartition(" ")[0])
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.announces_body = False
-        for line in self.lines[1:]:
-            name, _, value = line.partition(b":")
-            value = value.lstrip()
-            self.headers.append((name, value))
-            lowered = name.lower()
-            if lowered == b"transfer-encoding" or (lowered == b"content-length" and value != b"0"):
-                self.announces_body = True
         self.body: Any = None
         self.digest, self.size_bytes = "", 0
 
@@ -123,16 +115,34 @@ class _Request:
         """Return the body as it may be sent, once."""
         return self.body.pieces() if isinstance(self.body, Spool) else self.body
 
-    def call(self, conn: Any) -> Call:
+    def call(self, conn: Any, headers: RequestHeaders) -> Call:
         seconds = conn.timeout if isinstance(conn.timeout, (int, float)) else None
         return describe_request(
             self.method,
             self.url,
-            describe_headers(self.headers),
+            headers,
             body=self.digest,
             body_bytes=self.size_bytes,
             timeout={"connect": seconds, "read": seconds},
         )
+
+
+class _Headers(NamedTuple):
+    """The headers of a request as `http.client` is about to send them, and what they say."""
+
+    lines: list[bytes]
+    described: RequestHeaders
+    announce_body: bool
+
+    @classmethod
+    def of(cls, lines: list[bytes]) -> _Headers:
+        pairs = [(name, value.lstrip()) for name, _, value in (x.partition(b":") for x in lines)]
+        announce_body = any(
+            (lowered := name.lower()) == b"transfer-encoding"
+            or (lowered == b"content-length" and value != b"0")
+            for name, value in pairs
+        )
+        return cls(lines, describe_headers(pairs), announce_body)
 
 
 def _full_url(conn: Any, target: str) -> str:
@@ -197,6 +207,7 @@ class _Hook:
 
     def __init__(self, witness: Witness) -> None:
         self.witness = witness
+        self._last_headers = _Headers.of([])  # clients send the same again and again
         self._endheaders: Any = None
         self._getresponse: Any = None
 
@@ -219,7 +230,7 @@ class _Hook:
                 original(conn, message_body, encode_chunked=encode_chunked)
                 return
             request = _Request(conn)
-            if message_body is None and request.announces_body:
+            if message_body is None and self._headers_of(request).announce_body:
                 self._gather(lane, conn, request)
                 return
             request.take_body(message_body, conn.blocksize)
@@ -274,6 +285,12 @@ class _Hook:
             what = f"http.client {request.method} {redact_url(request.url)}"
             self.witness.crossing(what, is_act=request.method not in SAFE_METHODS)
 
+    def _headers_of(self, request: _Request) -> _Headers:
+        lines = request.lines[1:]
+        if self._last_headers.lines != lines:
+            self._last_headers = _Headers.of(lines)
+        return self._last_headers
+
     # --- a body that comes through `send` ---
 
     def _gather(self, lane: Lane, conn: Any, request: _Request) -> None:
@@ -317,7 +334,7 @@ class _Hook:
 
     def _begin(self, lane: Lane, conn: Any, request: _Request, send: Callable[[Any], None]) -> None:
         """Announce a request, and send it unless it is recorded."""
-        call = request.call(conn)
+        call = request.call(conn, self._headers_of(request).described)
         step = lane.port.begin(lane, call, parse_answer)
         if step.outcome is not None:
             self._recall(lane, conn, call, step, step.outcome)

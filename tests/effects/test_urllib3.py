@@ -229,7 +229,7 @@ def time_out_in_the_body(service: HttpService) -> Any:
 
 
 def lose_the_connection(service: HttpService) -> Any:
-    return requests.get(service.url("/broken"))
+    return requests.get(service.url("/broken")).content
 
 
 def refuse_the_connection(service: HttpService) -> Any:
