@@ -29,7 +29,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from rich.console import Console
 from rich.table import Table
 
-from durable_kernel.store import Store
 from tests.crash.attempt import Nursery
 from tests.crash.cases import POINTS, all_pairs, make_case
 from tests.crash.notebooks import EFFECTS, Notebook
@@ -142,7 +141,7 @@ class Campaign:
         nursery = Nursery(is_hooked=True)
         witness = Witness.start()
         try:
-            forked = self._play_forked(Theatre(nursery, witness, Store(self._folder / "forked")))
+            forked = self._play_forked(Theatre(nursery, witness, self._folder / "forked"))
             return [forked, self._play_real(witness)]
         finally:
             witness.stop()

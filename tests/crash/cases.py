@@ -102,9 +102,13 @@ def make_case(seed: int, name: str, origin: str) -> Case:
     moment = moments[int(number) % len(moments)]
     if moment == "announce.synced" and effect in _UNSYNCED:
         moment = "announce.written"
+    before = _before(draw, point, effect)
+    nth = _nth(draw, point)
+    if point == "opening" and not before:
+        nth *= 3  # it makes the store as well
     kills = (
-        *_before(draw, point, effect),
-        Kill(point, moment, effect, _nth(draw, point), draw.random()),
+        *before,
+        Kill(point, moment, effect, nth, draw.random()),
         *_mischief(draw, effect, notebook),
     )
     return Case(

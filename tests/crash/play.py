@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from durable_kernel.replay import InDoubtPolicy
 from durable_kernel.runtime import Settings, inbox_of, queue_resolution
@@ -39,7 +40,7 @@ class Theatre:
 
     nursery: Nursery
     witness: Witness
-    store: Store
+    home: Path
 
     def play(self, case: Case, follow: Callable[[str], None]) -> Result:
         """Play a case. `follow` is told of each attempt, in a line for people."""
@@ -54,6 +55,8 @@ class _Play:
         self._draw = random.Random(f"{case.seed}/play")
         self._person = Person(theatre.witness, self._draw)
         self._run_id = case.name.replace("/", "-").replace(" ", "-")
+        # One for each case: its making is among the moments at which a process dies.
+        self._store = Store(theatre.home / self._run_id)
         self._judge = Judge(len(case.notebook.cells))
         self._journal = Journal()
         self._result = Result()
@@ -74,7 +77,7 @@ class _Play:
             self._replay_all()
         result.violations = self._judge.violations
         if not result.violations:
-            shutil.rmtree(self._theatre.store.place(self._run_id).folder)
+            shutil.rmtree(self._store.home)
         return result
 
     def _replay_all(self) -> None:
@@ -99,7 +102,7 @@ class _Play:
         stops = self._draw.random() < 0.3
         settings = Settings(
             run=self._run_id,
-            home=self._theatre.store.home,
+            home=self._store.home,
             level=self._case.level,
             in_doubt=InDoubtPolicy.STOP if stops else InDoubtPolicy.ASK,
         )
@@ -122,7 +125,7 @@ class _Play:
         attempt = self._theatre.nursery.send(outing, on_start, on_parked)
         self._result.attempts += 1
         witness.drain()
-        self._journal = read_journal(self._theatre.store, self._run_id, witness.origin)
+        self._journal = read_journal(self._store, self._run_id, witness.origin)
         arrivals = [each for each in witness.arrivals() if each.attempt == number]
         self._judge.hear(attempt, self._journal, arrivals)
         planned = f"{kill.moment} at {kill.effect}, time {kill.nth}" if kill else "nothing"
@@ -138,7 +141,7 @@ class _Play:
         asked = self._person.decide(effect, announced) if announced is not None else None
         if asked is None:
             return
-        place = self._theatre.store.get(self._run_id)
+        place = self._store.get(self._run_id)
         name = f"{effect} at attempt {self._result.attempts}"
         queue_resolution(inbox_of(place.folder), name, asked)
         self._follow(f"  the person decides about {effect}: {asked.choice}")
