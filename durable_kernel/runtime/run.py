@@ -360,7 +360,11 @@ class Run:
         """Record that the kernel was asked to stop. A cell interrupted from now on stays open."""
         self._shutdown.set()
         position = self._running.position if self._running is not None else None
-        self.port.write(Shutdown(wall_ns=self.world.wall_ns(), restart=restart, position=position))
+        record = Shutdown(wall_ns=self.world.wall_ns(), restart=restart, position=position)
+        try:
+            self.port.write(record)
+        except JournalError as error:  # a full disk does not keep a kernel from stopping
+            self.tell(str(error))
 
     def is_shutting_down(self) -> bool:
         """Tell whether a shutdown was asked for, waiting the grace time for one that comes."""

@@ -254,3 +254,15 @@ def test_a_run_whose_disk_failed_goes_on_after_a_restart(
 
     assert service.requests == ["a", "b"]
     assert again.namespace["y"] == "b: done"
+
+
+def test_a_full_disk_does_not_keep_a_kernel_from_stopping(notebook: Notebook) -> None:
+    disk = notebook.names["disk"] = FullDisk()
+    with notebook.session(disk=disk) as session:
+        session.execute("x = 1")
+        disk.room(0)
+
+        session.run.shutdown(restart=False)
+
+        assert session.run.is_shutting_down()
+        assert any("no room" in each for each in session.run.take_notices())
