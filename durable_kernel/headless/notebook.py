@@ -14,9 +14,17 @@ from nbformat import NotebookNode
 
 from durable_kernel.errors import UsageError
 
-__all__ = ["inject_parameters", "parse_value", "read_notebook", "write_notebook"]
+__all__ = ["check_writable", "inject_parameters", "parse_value", "read_notebook", "write_notebook"]
 
 _TAG = "parameters"
+_MALFORMED = (
+    nbformat.ValidationError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _INJECTED = "injected-parameters"
 
 
@@ -30,11 +38,40 @@ def read_notebook(path: Path) -> NotebookNode:
         raise UsageError(f"{path}: this is a folder, not a notebook.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}).") from None
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except _MALFORMED as error:
         first_line = str(error).partition("\n")[0][:200]
         raise UsageError(f"{path}: this is not a notebook ({first_line}).") from None
     # Nodes of versions before 4 are of another class, also once they are converted.
-    return notebook if isinstance(notebook, NotebookNode) else _converted(notebook)
+    converted = notebook if isinstance(notebook, NotebookNode) else _converted(notebook)
+    for number, cell in enumerate(converted.cells):
+        if reason := _why_not_a_cell(cell):
+            raise UsageError(f"{path}: this is not a notebook (cell {number}: {reason}).")
+    return converted
+
+
+def check_writable(path: Path) -> None:
+    """Check that `write_notebook` can begin: before a run does what can't be done twice.
+
+    Raises UsageError.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: this is a folder; name a file for the outputs.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}.")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path}: the folder {path.parent} can't be written.")
+
+
+def _why_not_a_cell(cell: Any) -> str:
+    """Say what of a cell can't be executed or injected around; nbformat only warns of it."""
+    source, metadata = cell.get("source"), cell.get("metadata")
+    if not isinstance(source, str):
+        return "its source is no text"
+    if any("\ud800" <= letter <= "\udfff" for letter in source):
+        return "its source has a lone surrogate, which can't be sent"
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("tags", []), list):
+        return "its metadata or its tags are of another kind"
+    return ""
 
 
 def _converted(notebook: Any) -> NotebookNode:

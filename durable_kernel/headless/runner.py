@@ -28,7 +28,12 @@ from traitlets import default
 
 from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
 from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
-from durable_kernel.headless.notebook import inject_parameters, read_notebook, write_notebook
+from durable_kernel.headless.notebook import (
+    check_writable,
+    inject_parameters,
+    read_notebook,
+    write_notebook,
+)
 from durable_kernel.history import Announced, Outline
 from durable_kernel.replay import may_repeat
 from durable_kernel.runtime import effect_name, mark_finished, queued_resolutions
@@ -102,6 +107,7 @@ def run_notebook(request: RunRequest, progress: Progress) -> Exit:
     store = Store(request.home)
     notebook = read_notebook(request.notebook)
     inject_parameters(notebook, request.parameters)
+    check_writable(request.output or request.notebook)
     chosen = choose_run(
         store,
         request.notebook,
@@ -134,6 +140,7 @@ class _Runner:
         self._output = request.output or request.notebook
         self._deaths = _Deaths()
         self._is_stopped = False
+        self._is_unwritten = False
 
     async def run(self) -> Exit:
         code_cells = [
@@ -153,6 +160,9 @@ class _Runner:
                 if ended is not None:
                     return ended
                 continue
+            if exit_code is Exit.DONE and self._is_unwritten:
+                self._progress.say("The run is kept: make room and run it again.")
+                return Exit.CANNOT_CONTINUE
             if exit_code is Exit.DONE:
                 mark_finished(self._store, self._place, "ok")
             return exit_code
@@ -172,7 +182,7 @@ class _Runner:
                 try:
                     await client.async_execute_cell(cell, index)
                 except CellExecutionError as error:
-                    write_notebook(self._notebook, self._output)
+                    self._write()
                     return self._raised(error)
                 except ValidationError as error:
                     self._progress.say(
@@ -182,7 +192,7 @@ class _Runner:
                     )
                     return Exit.CELL_RAISED
                 done += 1
-                write_notebook(self._notebook, self._output)
+                self._write()
                 if (stopped := _stop_in(cell)) is not None:
                     self._progress.say(stopped.evalue)
                     return EXIT_OF_ERROR[stopped.ename]
@@ -231,6 +241,17 @@ class _Runner:
         finally:
             for each in signals:
                 loop.remove_signal_handler(each)
+
+    def _write(self) -> None:
+        """Save the outputs. A failure is told and stops nothing: the journal has them too."""
+        try:
+            write_notebook(self._notebook, self._output)
+        except OSError as error:
+            if not self._is_unwritten:
+                self._progress.say(f"{self._output}: the outputs can't be written ({error}).")
+            self._is_unwritten = True
+        else:
+            self._is_unwritten = False
 
     def _interrupted(self) -> Exit:
         self._progress.say(f"interrupted; `durable run` goes on with run {self._place.run_id}.")

@@ -11,6 +11,7 @@ import pytest
 
 from durable_kernel.errors import UsageError
 from durable_kernel.headless.notebook import (
+    check_writable,
     inject_parameters,
     parse_value,
     read_notebook,
@@ -41,6 +42,12 @@ def test_a_written_notebook_reads_back(tmp_path: Path) -> None:
     assert path.read_text().endswith("}\n")
 
 
+def _one_cell(rest: str) -> str:
+    fixed = '"cell_type": "code", "outputs": [], "execution_count": null, "id": "a", '
+    head = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{'
+    return head + fixed + rest[1:] + "]}"
+
+
 UNREADABLE: dict[str, tuple[str | None, str]] = {
     "missing": (None, "there is no such notebook"),
     "empty": ("", "this is not a notebook"),
@@ -50,6 +57,16 @@ UNREADABLE: dict[str, tuple[str | None, str]] = {
     "a version of the future": (
         '{"nbformat": 99, "nbformat_minor": 0}',
         "this is not a notebook .Unsupported nbformat version 99",
+    ),
+    "more brackets than Python reads": ("[" * 100_000, "this is not a notebook"),
+    "a source that is no text": (_one_cell('{"source": 5, "metadata": {}}'), "cell 0: its source"),
+    "a source that can't be sent": (
+        _one_cell(r'{"source": "x = \"\ud800\"", "metadata": {}}'),
+        "cell 0: its source has a lone surrogate",
+    ),
+    "tags that are no list": (
+        _one_cell('{"source": "1", "metadata": {"tags": 5}}'),
+        "cell 0: its metadata or its tags",
     ),
     "cells that are no list": (
         '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3}',
@@ -200,3 +217,13 @@ def test_no_parameters_leave_the_notebook_as_it_is() -> None:
     inject_parameters(notebook, {})
 
     assert _sources(notebook) == ["x = 1"]
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"), [("", "this is a folder"), ("none/out.ipynb", "there is no folder")]
+)
+def test_a_place_for_outputs_is_refused_before_anything_runs(
+    tmp_path: Path, output: str, sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        check_writable(tmp_path / output)
