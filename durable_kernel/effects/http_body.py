@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from durable_kernel.ports import suspended
 
-__all__ = ["Spool", "drain"]
+__all__ = ["Bodies", "Spool", "drain"]
 
 _MEMORY_BYTES = 65_536
 _PIECE_BYTES = 65_536
@@ -27,6 +27,8 @@ class Spool:
 
     def __init__(self) -> None:
         self.size_bytes = 0
+        self.was_read = False
+        self.position: int | None = None
         self._hash = blake2b(digest_size=16)
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
@@ -53,6 +55,7 @@ class Spool:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body from its beginning."""
+        self.was_read = True
         if self._file is None:
             yield from self._pieces
             return
@@ -84,3 +87,43 @@ def _pieces_of(body: Any, block_bytes: int) -> Iterator[Any]:
         return
     while piece := body.read(block_bytes):
         yield piece
+
+
+class Bodies:
+    """Drains the bodies of one library's requests.
+
+    A library that can't connect leaves a body as it was, and people (and Retry) then send the same
+    one again. It is drained by then; so one that never left is given back: a file at its old
+    position, anything else from its spool.
+    """
+
+    def __init__(self) -> None:
+        self._unsent: tuple[Any, Spool] | None = None
+
+    def drain(self, body: Any, encoding: str, block_bytes: int) -> Spool:
+        """Drain a body, or find the one that was given back."""
+        unsent, self._unsent = self._unsent, None
+        if unsent is not None and unsent[0] is body:
+            return unsent[1]
+        position = _position_of(body)
+        spool = drain(body, encoding, block_bytes)
+        spool.position = position
+        return spool
+
+    def give_back(self, body: Any, spool: Spool) -> None:
+        """Leave a body as it was before it was drained: nothing of it was sent."""
+        if spool.position is None:
+            self._unsent = body, spool
+        else:
+            body.seek(spool.position)
+
+
+def _position_of(body: Any) -> int | None:
+    if not hasattr(body, "seek") or not hasattr(body, "tell"):
+        return None
+    try:
+        position: int = body.tell()
+        body.seek(position)
+    except (OSError, ValueError):  # a pipe, or a file that reads ahead
+        return None
+    return position

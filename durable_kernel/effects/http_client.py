@@ -22,7 +22,7 @@ import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from durable_kernel.effects.http_body import Spool, drain
+from durable_kernel.effects.http_body import Bodies, Spool, drain
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_files import attach_live, attach_recorded
 from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
@@ -95,9 +95,10 @@ class _Request:
         self.method, _, target = self.lines[0].decode("latin-1").partition(" ")
         self.url = _full_url(conn, target.rpartition(" ")[0])
         self.body: Any = None
+        self.given: Any = None
         self.digest, self.size_bytes = "", 0
 
-    def take_body(self, body: Any, block_bytes: int) -> None:
+    def take_body(self, body: Any, block_bytes: int, bodies: Bodies) -> None:
         """Take note of a body; one that user code produces is drained, here in the lane."""
         if body is None:
             return
@@ -106,10 +107,16 @@ class _Request:
                 whole = bytes(memoryview(body))
                 self.body, self.digest, self.size_bytes = body, body_digest(whole), len(whole)
                 return
-        self.take_spool(drain(body, "latin-1", block_bytes))
+        self.given = body
+        self.take_spool(bodies.drain(body, "latin-1", block_bytes))
 
     def take_spool(self, spool: Spool) -> None:
         self.body, self.digest, self.size_bytes = spool, spool.digest, spool.size_bytes
+
+    @property
+    def is_body_unsent(self) -> bool:
+        """Tell whether nothing was sent of a body that user code gave."""
+        return self.given is not None and not self.body.was_read
 
     def pieces(self) -> Any:
         """Return the body as it may be sent, once."""
@@ -207,6 +214,7 @@ class _Hook:
 
     def __init__(self, witness: Witness) -> None:
         self.witness = witness
+        self._bodies = Bodies()
         self._last_headers = _Headers.of([])  # clients send the same again and again
         self._endheaders: Any = None
         self._getresponse: Any = None
@@ -233,7 +241,7 @@ class _Hook:
             if message_body is None and self._headers_of(request).announce_body:
                 self._gather(lane, conn, request)
                 return
-            request.take_body(message_body, conn.blocksize)
+            request.take_body(message_body, conn.blocksize, self._bodies)
 
             def send(sender: Any) -> None:
                 original(sender, request.pieces(), encode_chunked=encode_chunked)
@@ -337,7 +345,7 @@ class _Hook:
         call = request.call(conn, self._headers_of(request).described)
         step = lane.port.begin(lane, call, parse_answer)
         if step.outcome is not None:
-            self._recall(lane, conn, call, step, step.outcome)
+            self._recall(lane, conn, request, call, step)
             return
         exchange = Exchange(call, step)
         if step.head is not None:
@@ -349,7 +357,9 @@ class _Hook:
             with suspended():
                 send(conn)
         except BaseException as error:
-            exchange.fail(error, is_unsent=True)
+            exchange.fail(error, is_unsent=True, is_body_unsent=request.is_body_unsent)
+            if request.is_body_unsent:
+                self._bodies.give_back(request.given, request.body)
             raise
         setattr(conn, _PENDING, _Sent(exchange))
 
@@ -372,9 +382,9 @@ class _Hook:
         attach_live(response, exchange, tell_taken)
         return response
 
-    def _recall(self, lane: Lane, conn: Any, call: Call, step: Any, outcome: Outcome) -> None:
+    def _recall(self, lane: Lane, conn: Any, request: _Request, call: Call, step: Any) -> None:
         """Prepare the connection to give what is recorded."""
-        recalled = recall(lane, call, step, outcome, _Errors())
+        recalled = recall(lane, call, step, step.outcome, _Errors())
         if recalled.head is not None:
             self._serve(conn, recalled.head, recalled.payload(), recalled.broken)
             return
@@ -382,6 +392,8 @@ class _Hook:
         if recalled.facts is not None and recalled.facts.extra.get("is_unsent"):
             self._send_nowhere(conn)
             conn.sock = None
+            if recalled.facts.extra.get("is_body_unsent") and request.given is not None:
+                self._bodies.give_back(request.given, request.body)
             raise recalled.error()
         self._send_nowhere(conn, _Failing(recalled.error))
         setattr(conn, _PENDING, _Answer(None, None))

@@ -26,7 +26,7 @@ from typing import Any
 
 import wrapt
 
-from durable_kernel.effects.http_body import Spool, drain
+from durable_kernel.effects.http_body import Bodies, Spool
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_files import attach_live, attach_recorded
 from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
@@ -108,7 +108,13 @@ class _Attempt:
     __slots__ = ("body", "conn", "is_tunnel_due", "method", "options", "pool", "url")
 
     def __init__(
-        self, pool: Any, conn: Any, method: str, url: str, options: dict[str, Any]
+        self,
+        pool: Any,
+        conn: Any,
+        method: str,
+        url: str,
+        options: dict[str, Any],
+        bodies: Bodies,
     ) -> None:
         self.pool = pool
         self.conn = conn
@@ -119,7 +125,7 @@ class _Attempt:
         body = options.get("body")
         self.body: Spool | None = None
         if body is not None and not _is_plain(body):
-            self.body = drain(body, "utf-8", getattr(conn, "blocksize", 16_384))
+            self.body = bodies.drain(body, "utf-8", getattr(conn, "blocksize", 16_384))
 
     def digest(self) -> tuple[str, int]:
         """Return hash and size of the body."""
@@ -163,6 +169,7 @@ class _Hook:
 
     def __init__(self, module: Any, witness: Witness) -> None:
         self.witness = witness
+        self._bodies = Bodies()
         self.prepare_proxy = module.HTTPSConnectionPool._prepare_proxy
         self._connection = module.HTTPConnection
         self._errors = inspect.getmodule(module.MaxRetryError)
@@ -186,7 +193,7 @@ class _Hook:
                 self._pass(lane, pool, method, url)
                 return original(pool, conn, method, url, *given, **options)
             options.update(zip(names, given, strict=False))
-            attempt = _Attempt(pool, conn, method, url, options)
+            attempt = _Attempt(pool, conn, method, url, options, self._bodies)
             return self._answer(lane, attempt)
 
         _make_request.durable_hook = self  # type: ignore[attr-defined]
@@ -216,6 +223,8 @@ class _Hook:
                 response = self._send(attempt)
         except BaseException as error:
             exchange.fail(error, **self._circumstances(attempt), **errors.describe(error))
+            if attempt.body is not None and not attempt.body.was_read:
+                self._bodies.give_back(attempt.options["body"], attempt.body)
             raise
         return self._record(attempt, exchange, response)
 
@@ -270,6 +279,8 @@ class _Hook:
             found["is_unverified"] = True
         if getattr(attempt.conn, "has_connected_to_proxy", False):
             found["has_connected_to_proxy"] = True
+        if attempt.body is not None and not attempt.body.was_read:
+            found["is_body_unsent"] = True
         return found
 
     # --- live answers ---
@@ -343,6 +354,8 @@ class _Hook:
             self._warn_unverified(attempt)
         if extra.get("has_connected_to_proxy"):
             attempt.conn._has_connected_to_proxy = True
+        if extra.get("is_body_unsent") and attempt.body is not None:
+            self._bodies.give_back(attempt.options["body"], attempt.body)
         assert recalled.error is not None, "a call without a head raised something"
         return recalled.error()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import json
 import ssl
 import urllib.error
@@ -90,6 +92,27 @@ def test_a_body_runs_in_the_lane(service: HttpService) -> None:
     run(again, scenario)
 
     assert seen == [(live.make_lane(), False), (again.make_lane(), False)]
+
+
+@pytest.mark.parametrize("make_body", [lambda: iter([b"one", b"two"]), lambda: io.BytesIO(b"12")])
+def test_a_body_that_never_left_can_be_sent_elsewhere(
+    make_body: Callable[[], Any], service: HttpService
+) -> None:
+    """H28: it was drained, but the caller finds it as a connection that failed leaves it."""
+
+    def scenario() -> Any:
+        body = make_body()
+        with contextlib.suppress(urllib.error.URLError):
+            fetch("http://127.0.0.1:1/", data=body)
+        found = json.loads(fetch(service.url("/echo/elsewhere"), data=body))
+        del found["hit"]
+        return found
+
+    without_us = scenario()
+    found, _ = record_and_replay(service, scenario)
+
+    assert found == without_us
+    assert found["size"]
 
 
 def test_another_body_is_another_call(service: HttpService) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import io
 import logging
 import subprocess
 import sys
 import tracemalloc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -155,6 +156,40 @@ def test_a_body_that_fails_is_the_cells_own_failure(service: HttpService) -> Non
     assert found[1] is ZeroDivisionError
     assert port.calls == []
     assert service.hits() == hits
+
+
+class Unseekable(io.RawIOBase):
+    """A file that can only be read once, forwards."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._content.read(size)
+
+
+@pytest.mark.parametrize(
+    "make_body",
+    [lambda: iter([b"one", b"two"]), lambda: io.BytesIO(b"onetwo"), lambda: Unseekable(b"onetwo")],
+)
+def test_a_body_that_never_left_can_be_sent_elsewhere(
+    make_body: Callable[[], Any], service: HttpService
+) -> None:
+    """H28: it was drained, but the caller finds it as a connection that failed leaves it."""
+
+    def scenario() -> Any:
+        body = make_body()
+        with contextlib.suppress(requests.ConnectionError):
+            requests.post("http://127.0.0.1:1/", data=body)
+        found = requests.post(service.url("/echo/elsewhere"), data=body).json()
+        del found["hit"]
+        return found
+
+    without_us = scenario()
+    found, _ = record_and_replay(service, scenario)
+
+    assert found == without_us
+    assert found["size"] == 6
 
 
 def test_another_body_is_another_call(service: HttpService) -> None:
