@@ -14,6 +14,7 @@ parser made it. Live and on replay it is the same class.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -42,6 +43,9 @@ class Pace:
         """
         self.tick += 1
         return None
+
+    def cancel_wait(self) -> None:
+        """Take note that the wait was cancelled, whatever may have arrived by then."""
 
     def end_wait(self) -> None:
         """Take note that the reader goes on, or was cancelled."""
@@ -97,6 +101,11 @@ def make_paced_reader(reader: Any) -> Any:
                     await super()._wait(func_name)
                 else:
                     await instead
+            except (asyncio.CancelledError, TimeoutError) as error:
+                # A read time-out arrives like a byte; that of the whole request cancels the reader.
+                if not isinstance(error, Exception) or getattr(self._timer, "_cancelled", False):
+                    pace.cancel_wait()
+                raise
             finally:
                 pace.end_wait()
 

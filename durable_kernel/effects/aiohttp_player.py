@@ -145,6 +145,7 @@ class Player(Pace):
         self._arrivals: Iterator[int] | None = None if arrivals is None else iter(arrivals)
         self._next_tick = self._take_tick()
         self._event: str | None = self._marks.get("event")
+        self._cancelled = frozenset(self._marks.get("cancelled", ()))
         self.handler: Any = None
         self.parsing: dict[str, Any] = {}  # how the library wants to parse
 
@@ -252,6 +253,8 @@ class Player(Pace):
                     self._feed_part()
                 elif not self._perform_event():
                     break
+            if self.tick in self._cancelled:
+                await self._await_canceller()
             if not waiter.done():
                 await self._wait_in_vain(waiter)
             if waiter.done():
@@ -282,16 +285,23 @@ class Player(Pace):
 
     # --- where nothing comes ---
 
+    async def _await_canceller(self) -> None:
+        """Let the wait be cancelled, as it was when it was recorded."""
+        if self._marks.get("is_timed_out") and self.tick == max(self._cancelled):
+            await self._end_in_reader(self.payload._timer)
+        elapsed_us = self._marks.get("elapsed_us", 0)
+        facts = ErrorFacts("asyncio.exceptions:CancelledError", "", (), {"elapsed_us": elapsed_us})
+        await await_cancellation(Outcome(Ending.ABANDONED, None, facts))
+        raise asyncio.CancelledError
+
     async def _wait_in_vain(self, waiter: asyncio.Future[None]) -> None:
-        """Do as the recorded reader did, who was cancelled here, or did not ask for more."""
+        """Do as the recorded reader did, who got nothing here, or did not ask for more."""
         last_tick = self._marks.get("tick")
         is_past = last_tick is None or self.tick > last_tick
         is_over = self._event is None and (self._next is None or self._next_tick is None)
         if is_over and (is_past or not self._marks.get("is_closed")):
             await self._end_in_reader(self.payload._timer)
-        elapsed_us = self._marks.get("elapsed_us", 0)
-        await await_cancellation(Outcome(Ending.ABANDONED, None, _cancelled(elapsed_us)))
-        raise asyncio.CancelledError
+        await self._await_canceller()
 
     async def _end_in_reader(self, timer: Any) -> None:
         """Raise what the recorded caller was told where he waited."""
@@ -319,10 +329,6 @@ class Player(Pace):
             return rebuilt
         sentence = f"{self._call.label} was marked as failed: its answer never arrived"
         return recorded_error(self._outcome, lambda: self._library.lost(sentence, self._head))
-
-
-def _cancelled(elapsed_us: int) -> ErrorFacts:
-    return ErrorFacts("asyncio.exceptions:CancelledError", "", (), {"elapsed_us": elapsed_us})
 
 
 def _finish(future: asyncio.Future[None]) -> None:

@@ -99,6 +99,9 @@ class Resumer(Player):
     def __del__(self) -> None:
         self._settle(self._exchange.abandon)
 
+    def cancel_wait(self) -> None:
+        self._step.cancelled.append(self.tick)
+
     def _take_part(self) -> bytes:
         part = super()._take_part()
         self._step.arrivals.append(self.tick)
@@ -137,6 +140,8 @@ class Resumer(Player):
             self._step.add_part(wire, self.tick)
             self.handler.data_received(wire)
         if not content and not self.payload.is_eof():
+            self._step.tick = self.tick
+            self._step.set_event("lost")
             self.handler.connection_lost(None)
         self._end_if_complete()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,12 @@ _FINAL = 200
 
 
 class MarkedStep:
-    """A step whose outcome also says when each part arrived: `arrivals`, and the last `tick`.
+    """A step whose outcome also says when things happened, in ticks of the reader.
+
+    arrivals     of each part
+    cancelled    waits of the reader that were cancelled
+    event        what ended the exchange beside its bytes; its event_tick
+    tick         the last one
 
     It says nothing of that while there is no connection: `is_connected`.
     """
@@ -50,8 +55,10 @@ class MarkedStep:
         self._step = step
         self.idempotency_key = step.idempotency_key
         self.arrivals: list[int] = []
+        self.cancelled: list[int] = []
         self.tick = 0
         self.is_connected = False
+        self._event: dict[str, Any] = {}
 
     def set_head(self, head: Any) -> None:
         self._step.set_head(head)
@@ -60,11 +67,17 @@ class MarkedStep:
         self.arrivals.append(tick)
         self._step.add_part(data)
 
+    def set_event(self, event: str, **details: Any) -> None:
+        """Say what happened on the wire at the present tick."""
+        self._event = {"event": event, "event_tick": self.tick, **details}
+
     def settle(self, outcome: Outcome) -> None:
         if not self.is_connected:
             self._step.settle(outcome)
             return
-        marks = {"arrivals": self.arrivals, "tick": self.tick}
+        marks: dict[str, Any] = {"arrivals": self.arrivals, "tick": self.tick, **self._event}
+        if self.cancelled:
+            marks["cancelled"] = self.cancelled
         if outcome.error is not None:
             extra = {**outcome.error.extra, **marks}
             self._step.settle(replace(outcome, error=replace(outcome.error, extra=extra)))
@@ -114,11 +127,17 @@ class Tap(Pace):
         self._interim_heads = 0
         self._scanner: ChunkScanner | None = None
         self._held = b""
+        self._is_over = False
+        self._is_waited_for = False
+        self._settle: Callable[[], None] | None = None  # as soon as the reader goes on
         self._is_inside = False  # the protocol acts by itself: what it raises was caused by bytes
 
     def attach(self) -> None:
         """Begin to listen."""
         self.step.is_connected = True
+        previous = self._protocol.__dict__.get(TAP)
+        if previous is not None:
+            previous.settle()
         self._protocol.__dict__[TAP] = self._protocol.__dict__[PACE] = self
 
     # --- what the protocol tells ---
@@ -139,7 +158,8 @@ class Tap(Pace):
             self._is_inside = False
         error = self._error()
         if error is not None:
-            self._fail(error, event="natural")
+            self._note_event("natural")
+            self._fail(error)
         else:
             self._end_if_complete()
 
@@ -165,7 +185,9 @@ class Tap(Pace):
         return True
 
     def lose(self, original: Any, error: BaseException | None) -> None:
-        """Let the protocol know that its connection is lost."""
+        """Let the protocol know that its connection is lost. It may end the exchange by itself."""
+        cause = self._library.describe_cause(error) if error is not None else None
+        self._note_event("lost", cause=cause)
         self._is_inside = True
         try:
             original(self._protocol, error)
@@ -174,21 +196,19 @@ class Tap(Pace):
         if self.payload is not None and self.payload.is_eof() and self._error() is None:
             self._end()  # the end of the connection was the end of the body
             return
-        raised = self._error() or self._library.disconnected()
-        cause = self._library.describe_cause(error) if error is not None else None
-        self._fail(raised, event="lost", event_tick=self.tick, cause=cause)
+        self._fail(self._error() or self._library.disconnected())
 
     def note_raised(self, error: BaseException) -> None:
         """Take note of an exception that was put into the protocol."""
         if not self._is_inside:
             is_timeout = isinstance(error, self._library.read_timeout)
-            event = "read_timeout" if is_timeout else "raised"
-            self._fail(error, event=event, event_tick=self.tick)
+            self._note_event("read_timeout" if is_timeout else "raised")
+            self._fail(error)
 
     def note_closing(self) -> None:
         """Take note that the caller closes the connection, or lets go of it too early."""
         self._end_if_complete()
-        if self.exchange.elapsed_us is not None:
+        if self._is_over:
             return
         error = sys.exception()
         if getattr(self._request._timer, "_cancelled", False):
@@ -200,10 +220,35 @@ class Tap(Pace):
         else:
             self._abandon()
 
+    def begin_wait(self) -> None:
+        super().begin_wait()
+        self._is_waited_for = True
+
+    def cancel_wait(self) -> None:
+        self.step.cancelled.append(self.tick)
+
+    def end_wait(self) -> None:
+        self._is_waited_for = False
+        self.settle()
+        super().end_wait()
+
+    def settle(self) -> None:
+        """Settle what waits for the reader to go on: he may have been cancelled in that moment."""
+        settle, self._settle = self._settle, None
+        if settle is not None:
+            self._stop_listening()
+            settle()
+
     def __del__(self) -> None:
+        self.settle()
         self._abandon()
 
     # --- inside ---
+
+    def _note_event(self, event: str, **details: Any) -> None:
+        if not self._is_over:
+            self.step.tick = self.tick
+            self.step.set_event(event, **details)
 
     def _take_opening(self) -> bytes:
         """Return what follows the head in the bytes that came so far."""
@@ -218,7 +263,7 @@ class Tap(Pace):
         return opening[at:]
 
     def _record(self, data: bytes, tick: int) -> None:
-        if self.exchange.elapsed_us is not None:
+        if self._is_over:
             return
         if self._scanner is not None:
             self._scanner.scan(data)
@@ -238,26 +283,31 @@ class Tap(Pace):
             self._end()
 
     def _end(self) -> None:
-        self._finish()
-        self.exchange.end()
+        self._finish(self.exchange.end)
 
     def _abandon(self) -> None:
-        self._finish()
-        self.exchange.abandon()
+        self._finish(self.exchange.abandon)
 
     def _fail(self, error: BaseException, **extra: Any) -> None:
+        extra.update(self._library.extra_of(error))
         if self._opening:
             extra["opening"] = Secret(self._opening)
-        self._finish()
-        self.exchange.fail(error, **self._library.extra_of(error), **extra)
+        self._finish(lambda: self.exchange.fail(error, **extra))
 
-    def _finish(self) -> None:
-        """Record what was held back, and stop listening. The reader is counted no longer."""
-        if self.exchange.elapsed_us is None:
-            if self._held:
-                self.step.add_part(self._held, self.tick)
-                self._held = b""
-            self.step.tick = self.tick
+    def _finish(self, settle: Callable[[], None]) -> None:
+        """Record what was held back, and settle. The first ending counts."""
+        if self._is_over:
+            return
+        if self._held:
+            self.step.add_part(self._held, self.tick)
+            self._held = b""
+        self._is_over = True
+        self.step.tick = self.tick
+        self._settle = settle
+        if not self._is_waited_for:
+            self.settle()
+
+    def _stop_listening(self) -> None:
         attributes = self._protocol.__dict__
         if attributes.get(TAP) is self:
             del attributes[TAP]

@@ -13,12 +13,14 @@ import contextlib
 import gzip
 import hashlib
 import json
+import random
 import select
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -285,6 +287,25 @@ class _Handler(BaseHTTPRequestHandler):
     def serve_resume(self) -> None:
         self.go_on.set()
         self._send(b"")
+
+    def serve_trickle(self) -> None:
+        """Send pieces of any size at any time, framed in one of three ways."""
+        draw = random.Random(self.argument)
+        framing = draw.choice(["chunks", "length", "end"])
+        pieces = [b"x" * draw.randrange(1, 5000) + b"\n" for _ in range(draw.randrange(1, 12))]
+        self.send_response(200)
+        if framing == "chunks":
+            self.send_header("Transfer-Encoding", "chunked")
+        elif framing == "length":
+            self.send_header("Content-Length", str(sum(map(len, pieces))))
+        self.end_headers()
+        for piece in pieces:
+            self._send_chunk(piece) if framing == "chunks" else self.wfile.write(piece)
+            self.wfile.flush()
+            time.sleep(draw.choice([0, 0.002 * draw.random()]))
+        if framing == "chunks":
+            self._send_chunk(b"")
+        self.close_connection = framing == "end"
 
     def serve_mute(self) -> None:
         """Hang up without an answer."""

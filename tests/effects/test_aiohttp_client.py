@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import aiohttp
 import pytest
 
 from durable_kernel.effects.aiohttp_client import install
-from durable_kernel.testing.fake_port import FakeWitness
+from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, record_and_replay
 
@@ -427,3 +428,51 @@ def test_a_client_sees_the_same_again_and_the_server_nothing(
             return await scenario(session, service)
 
     record_and_replay(service, lambda: asyncio.run(run()))
+
+
+async def read_in_any_way(session: Any, service: HttpService, seed: int) -> Any:
+    draw = random.Random(seed)
+    seen: list[Any] = []
+    async with session.get(service.url(f"/trickle/{seed}")) as response:
+        body = response.content
+        reads = [
+            body.readany,
+            body.readline,
+            body.readchunk,
+            lambda: body.read(draw.randrange(1, 3000)),
+            lambda: body.readexactly(draw.randrange(1, 500)),
+            lambda: asyncio.sleep(0.002 * draw.random()),
+        ]
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            for _ in range(draw.randrange(1, 60)):
+                piece = await draw.choice(reads)()
+                seen.extend((piece, body.at_eof(), body.total_bytes))
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_each_read_returns_what_had_arrived_by_then(seed: int, service: HttpService) -> None:
+    """Arrivals are placed between the steps of the reader, not between ticks of a clock."""
+
+    async def go() -> Any:
+        async with aiohttp.ClientSession() as session:
+            return await read_in_any_way(session, service, seed)
+
+    record_and_replay(service, lambda: asyncio.run(go()))
+
+
+def test_with_every_hook_in_place_nothing_of_it_is_reported(
+    hooked: FakeWitness, service: HttpService
+) -> None:
+    """Names are looked up in threads, which carry no lane."""
+
+    async def go() -> Any:
+        url = service.url("/hello").replace("127.0.0.1", "localhost")
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return await response.text()
+
+    with FakePort().cell():
+        text = asyncio.run(go())
+
+    assert text == "grüß Gott"
+    assert hooked.crossings == []
