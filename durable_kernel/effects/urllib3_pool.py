@@ -287,12 +287,12 @@ class _Hook:
 
     def _record(self, attempt: _Attempt, exchange: Exchange, response: Any) -> Any:
         """Record the head of a live response, and put the tee into it."""
-        inner = response._fp if self._builds_responses else response
+        inner = getattr(response, "_fp", None) if self._builds_responses else response
         label = exchange.call.label
-        if not isinstance(inner, http.client.HTTPResponse):
-            self.witness.crossing(f"urllib3 answer of an unknown kind to {label}", is_act=True)
+        if not isinstance(inner, http.client.HTTPResponse):  # HTTP/2
             exchange.abandon()
-            return self._preload(attempt, response)
+            self.witness.crossing(f"urllib3 answer of an unknown kind to {label}", is_act=True)
+            return response
         head = head_of(inner)
         if vars(attempt.conn).pop(_IS_UNVERIFIED, False):
             head["is_unverified"] = True

@@ -10,7 +10,6 @@ import logging
 import subprocess
 import sys
 import tracemalloc
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,13 +39,6 @@ from tests.effects.http_sessions import record_and_replay, run
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
     running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def tls_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("tls"), tls=True)
     yield running
     running.stop()
 
@@ -246,90 +238,6 @@ def test_the_log_of_urllib3_tells_the_same(
     assert '"GET /redirect/1 HTTP/1.1" 302' in messages[1]
 
 
-# --- TLS and proxies ------------------------------------------------------------------------------
-
-
-def test_tls_is_below_the_hook(tls_service: HttpService) -> None:
-    trusted = str(tls_service.ca_file)
-
-    text, _ = record_and_replay(
-        tls_service, lambda: requests.get(tls_service.url("/hello"), verify=trusted).text
-    )
-    error, _ = record_and_replay(tls_service, lambda: requests.get(tls_service.url("/hello")))
-
-    assert text == "grüß Gott"
-    assert error[1] is requests.exceptions.SSLError
-    assert "CERTIFICATE_VERIFY_FAILED" in error[2]
-
-
-def test_an_unverified_connection_is_warned_of_again(tls_service: HttpService) -> None:
-    def scenario() -> Any:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            requests.get(tls_service.url("/hello"), verify=False)
-            with contextlib.suppress(requests.Timeout):
-                requests.get(tls_service.url("/silent"), verify=False, timeout=0.2)
-        return [(each.category, str(each.message), each.filename) for each in told]
-
-    told, _ = record_and_replay(tls_service, scenario)
-
-    assert [category for category, _, _ in told] == [urllib3.exceptions.InsecureRequestWarning] * 2
-
-
-@pytest.mark.parametrize("path", ["/hello", "/lines", "/silent"])
-def test_a_tunnel_through_a_proxy_is_opened_live_only(
-    path: str, service: HttpService, tls_service: HttpService, witness: FakeWitness
-) -> None:
-    """urllib3 opens it before the hook; it is put off, and not opened on replay."""
-    proxies = {"https": service.origin}
-    hits = len(service.hits())
-
-    found, port = record_and_replay(
-        tls_service,
-        lambda: (
-            requests.get(
-                tls_service.url(path), proxies=proxies, verify=str(tls_service.ca_file), timeout=0.5
-            ).content
-        ),
-    )
-
-    target = tls_service.origin.removeprefix("https://")
-    assert service.hits()[hits:] == [f"CONNECT {target}"]
-    assert port.calls[0].identity["url"] == tls_service.url(path)
-    assert witness.acts == []
-    if path == "/silent":
-        assert found[1] is requests.exceptions.ReadTimeout
-
-
-@pytest.mark.parametrize("is_there", [False, True])
-def test_a_proxy_that_opens_no_tunnel_is_the_same_error_again(
-    is_there: bool, tls_service: HttpService
-) -> None:
-    """One that is not there, and one that does not talk plain HTTP."""
-    proxy = tls_service.origin.replace("https", "http") if is_there else "http://127.0.0.1:1"
-
-    error, _ = record_and_replay(
-        tls_service, lambda: requests.get("https://a.example/", proxies={"https": proxy})
-    )
-
-    assert issubclass(error[1], requests.ConnectionError)
-
-
-def test_a_proxy_that_forwards_gets_the_whole_url(service: HttpService) -> None:
-    proxies = {"http": service.origin}
-    url = "http://a.example/hello"
-
-    _, port = record_and_replay(
-        service, lambda: requests.get(url, proxies=proxies, timeout=5).status_code
-    )
-    slow, _ = record_and_replay(
-        service, lambda: requests.get("http://a.example/silent", proxies=proxies, timeout=0.05)
-    )
-
-    assert port.calls[0].identity["url"] == url
-    assert slow[1] is requests.exceptions.ReadTimeout
-
-
 # --- endings --------------------------------------------------------------------------------------
 
 
@@ -426,6 +334,32 @@ def test_a_witness_that_closes_the_world_stops_a_request_before_it_is_sent(
     assert service.hits() == hits
 
 
+def test_an_answer_of_an_unknown_kind_is_told_and_not_recorded(
+    service: HttpService, witness: FakeWitness
+) -> None:
+    """As HTTP/2 in urllib3: the call is not left in doubt, and the cell not executed again."""
+
+    class Strange(urllib3.connection.HTTPConnection):
+        def getresponse(self) -> Any:
+            super().getresponse().close()
+            return urllib3.HTTPResponse(b"strange", preload_content=False)
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Strange
+
+    host, _, number = service.origin.removeprefix("http://").partition(":")
+    port = FakePort()
+
+    with port.cell(), Pool(host, int(number)) as pool:
+        found = pool.request("GET", "/hello").data
+
+    (recorded,) = port.journal().calls
+    assert found == b"strange"
+    assert recorded.outcome is not None
+    assert recorded.outcome.ending is Ending.ABANDONED
+    assert witness.acts == [f"urllib3 answer of an unknown kind to GET {service.url('/hello')}"]
+
+
 def test_an_upgraded_connection_is_told_to_the_witness(
     service: HttpService, witness: FakeWitness
 ) -> None:
@@ -519,3 +453,16 @@ def test_a_large_download_needs_no_more_memory_than_without_the_hook(service: Ht
     assert size_bytes > 49_000_000
     assert port.last.largest <= 1 << 20
     assert peak_bytes < 4_000_000
+
+
+def test_a_large_download_is_served_again(service: HttpService) -> None:
+    def scenario() -> str:
+        digest = hashlib.sha256()
+        with requests.get(service.url("/big/50"), stream=True) as response:
+            for piece in response.iter_content(100_000):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    _, port = record_and_replay(service, scenario)
+
+    assert sum(map(len, port.journal().calls[0].parts)) > 49_000_000
