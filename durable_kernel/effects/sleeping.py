@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 from durable_kernel.effects.callers import SLEEP_MACHINERY
 from durable_kernel.effects.exceptions import recorded_error
 from durable_kernel.effects.stand_ins import replace
-from durable_kernel.ports import CURRENT_LANE, Call, Lane, Outcome, Witness
+from durable_kernel.ports import CURRENT_LANE, Call, Ending, Lane, Outcome, Witness
 
 __all__ = ["install"]
 
@@ -94,28 +94,28 @@ def _hook_time() -> None:
 def _sleep_in(lane: Lane, seconds: float) -> None:
     """Sleep for what is left. Ctrl-C here is exact: it is recorded and raised again (H16)."""
     lane.sleeps += 1
-    identity = {"sleep": lane.sleeps}
+    call = Call(_INTERRUPTED, "an interrupted sleep", {"sleep": lane.sleeps})
     left_s, _ = _plan(lane, seconds)
-    if lane.port.next_recorded(lane) == (_INTERRUPTED, identity):
-        raise _interruption(lane, identity)
+    while lane.port.next_recorded(lane) == (call.kind, call.identity):
+        _repeat_interruption(lane, call)
     try:
         _real_sleep(left_s)
     except KeyboardInterrupt as error:
         if lane.port.is_live:
-            _interruption(lane, identity, error)
+            lane.port.begin(lane, call).settle(Outcome.of_error(error))
         raise
 
 
-def _interruption(
-    lane: Lane, identity: dict[str, int], error: BaseException | None = None
-) -> BaseException:
-    """Record that Ctrl-C ended this sleep, or take it from the journal."""
-    step = lane.port.begin(lane, Call(_INTERRUPTED, "an interrupted sleep", identity))
-    if step.outcome is not None:
-        return recorded_error(step.outcome, KeyboardInterrupt)
-    error = error or KeyboardInterrupt()  # announced, and the process died before the next write
-    step.settle(Outcome.of_error(error))
-    return error
+def _repeat_interruption(lane: Lane, call: Call) -> None:
+    """Raise the recorded Ctrl-C. One that was taken back was no wish of the user: sleep on.
+
+    A stop of the kernel interrupts, too, and takes that back so that the cell can be finished.
+    """
+    step = lane.port.begin(lane, call)
+    if step.outcome is None:
+        step.settle(Outcome.of_value(None))
+    elif step.outcome.ending is not Ending.VALUE:
+        raise recorded_error(step.outcome, KeyboardInterrupt)
 
 
 # --- asyncio.sleep --------------------------------------------------------------------------------

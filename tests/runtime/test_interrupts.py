@@ -120,6 +120,19 @@ def test_a_stop_of_the_kernel_leaves_the_cell_open_and_in_doubt(
     assert service.requests == ["slow", "slow"]
 
 
+def test_a_sleep_that_a_stop_of_the_kernel_cut_is_finished(notebook: Notebook) -> None:
+    """The stop interrupts the sleep, but nobody wished that: the cell goes on behind it."""
+    notebook.names["arm"] = lambda: threading.Timer(0.3, interrupt_main).start()
+    _is_shut_down(notebook, "import time; shut_down(); arm(); time.sleep(2); print('slept')")
+    notebook.names["arm"] = lambda: None
+
+    session = notebook.replayed()
+    again = notebook.replayed()
+
+    assert session.text() == "slept\n"
+    assert again.text() == "slept\n"
+
+
 def test_a_stop_of_the_kernel_keeps_what_finally_did(notebook: Notebook, service: Service) -> None:
     """An act that was made while unwinding is not made again; the cell ends as it did."""
     _is_shut_down(notebook, "shut_down()\ntry: service.ask('slow')\nfinally: service.ask('unlock')")
