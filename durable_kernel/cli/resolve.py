@@ -94,7 +94,7 @@ def _check(announced: Announced, given: bytes) -> None:
         return
     try:
         json.loads(given)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnswerRejectedError(
             announced.kind, f"the file is not JSON: {error}", "one JSON value"
         ) from None

@@ -373,7 +373,7 @@ def parse_answer(data: bytes) -> Outcome:
     """
     try:
         answer = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _rejected(f"the file is no JSON ({error})") from error
     if not isinstance(answer, dict):
         raise _rejected(f"the file holds a JSON {type(answer).__name__}")

@@ -55,10 +55,10 @@ def parse_resolution(payload: bytes) -> AskedResolution | None:
     """Read a message; None when it is not a resolution."""
     try:
         body = json.loads(payload)
-    except ValueError:
+        if not isinstance(body, dict) or body.get("kind") != "resolve":
+            return None
+        encoded = body.get("answer")
+        answer = base64.b64decode(encoded, validate=True) if isinstance(encoded, str) else None
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(body, dict) or body.get("kind") != "resolve":
-        return None
-    encoded = body.get("answer")
-    answer = base64.b64decode(encoded) if isinstance(encoded, str) else None
     return AskedResolution(str(body.get("effect") or ""), str(body.get("choice")), answer)

@@ -85,7 +85,7 @@ def _plain_answer(answer: bytes) -> Outcome:
     """Read the answer of an effect without a shape of its own: one JSON value."""
     try:
         return Outcome.of_value(json.loads(answer))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnswerRejectedError(
             "this effect", f"the file is not JSON: {error}", "one JSON value"
         ) from None

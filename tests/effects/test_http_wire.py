@@ -306,6 +306,7 @@ def test_cookies_of_an_answer_are_sealed_and_framing_is_ours() -> None:
     [
         (b"", "the file is no JSON"),
         (b"\xff", "the file is no JSON"),
+        (b"[" * 200_000, "the file is no JSON"),
         (b"[]", "the file holds a JSON list"),
         (b"{}", "its status is None"),
         (b'{"status": "200"}', "its status is '200'"),
