@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ LIVES_MAX = 14
 RUN_ID = "real"
 _NOTICE = "durable: "  # the kernel's own words, which are no output of the cell
 _STAGES = {"egress": ("sent", "acted"), "answer": ("half", "answered")}
-_ASKED = EFFECTS[: EFFECTS.index("entropy")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,11 @@ def make_real_case(seed: int, number: int, origin: str) -> RealCase:
     draw = random.Random(f"{seed}/{name}")
     effect = EFFECTS[number % len(EFFECTS)]
     notebook = make_notebook(draw, f"real-{number}", origin, effect)
-    there = sorted({each for cell in notebook.cells[1:] for each in cell.effects} & set(_ASKED))
     kills = []
     for index in range(3):
         point = REAL_POINTS[(number + index) % len(REAL_POINTS)]
-        if point in _STAGES and there:
-            kills.append(Kill(point, draw.choice(_STAGES[point]), draw.choice(there), 1))
+        if point in _STAGES:
+            kills.append(Kill(point, draw.choice(_STAGES[point]), "", draw.randint(1, 4)))
         elif point == "restoring" and index:
             kills.append(Kill(point, "timer", effect, draw.randint(400, 1_400)))
         else:
@@ -104,7 +102,7 @@ class _Play:
             attempt = self._live(left[0] if left else None)
             is_done = attempt.ended == "done"
             if attempt.ended == "killed" and left:
-                self._result.kills.append(left.pop(0))
+                self._result.kills.append(self._at(left.pop(0)))
         self._result.missed = left
         if not self._judge.violations:
             self._restart_once_more()
@@ -180,6 +178,13 @@ class _Play:
             {"what": "shown", "position": position, "kind": "reply", "text": reply["status"]}
         )
         return True
+
+    def _at(self, kill: Kill) -> Kill:
+        """Fill in the effect at which the witness killed."""
+        if kill.effect:
+            return kill
+        kind = self._witness.arrivals()[-1].kind
+        return replace(kill, effect=kind if kind in EFFECTS else "get")
 
     def _decide_all(self) -> None:
         """Decide what is in doubt. A second decision of the same life has the same name."""

@@ -105,8 +105,8 @@ class RealKernel:
                     return
 
     def ask(self, code: str) -> str:
-        """Send an execute request; returns its id."""
-        asked: str = self._client.execute(code)
+        """Send an execute request; returns its id. An error before it does not abort it."""
+        asked: str = self._client.execute(code, stop_on_error=False)
         return asked
 
     def wait_for_reply(self, asked: str) -> dict[str, Any]:

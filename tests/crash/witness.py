@@ -50,7 +50,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Kill process `pid` at the `nth` request of `kind`, at `stage`; pid 0 is nobody."""
+    """Kill process `pid` at the `nth` request of `kind` ("": of any), at `stage`; pid 0: nobody."""
 
     pid: int = 0
     stage: str = ""
@@ -185,9 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
         ledger = self.ledger
         with ledger.quiet:
             order = ledger.order
-            ledger.seen_of_order += self.kind == order.kind
-            is_mine = self.kind == order.kind and ledger.seen_of_order == order.nth
-            self.deadly_stage = order.stage if is_mine else ""
+            is_of_kind = order.kind in ("", self.kind)
+            ledger.seen_of_order += is_of_kind
+            is_deadly = is_of_kind and ledger.seen_of_order == order.nth
+            self.deadly_stage = order.stage if is_deadly else ""
         if self.kind == "quiet":
             self._send(b"")
             return
