@@ -222,8 +222,10 @@ class CellExecution:
         ]
         if _comparable(recorded) != _comparable(self._produced):
             run.tell(
-                f"cell {self.position} printed something else than the journal recorded; its "
-                "effects were the same. The recorded output stands."
+                f"cell {self.position} printed something else than the journal recorded, though "
+                "its effects were the same: something that is not recorded has changed, such as a "
+                f"file it reads. `durable show {run.run_id} --cell {self.position}` has the output "
+                "of then."
             )
         run.replayed(self)
         return True

@@ -20,6 +20,7 @@ from typing import Any
 
 from durable_kernel import codec
 from durable_kernel.checkpoint.objects import load_object, store_object
+from durable_kernel.errors import JournalCorruptError
 from durable_kernel.history import (
     Finished,
     Opened,
@@ -97,6 +98,9 @@ def open_run(
     except BaseException:
         run.close()
         raise
+    if place.meta.begun_ns is None:
+        journal.sync()  # META must not promise frames that a power cut can still take
+        store.begin(place)
     if journal.repaired is not None:
         run.tell(str(journal.repaired))
     return run
@@ -105,10 +109,13 @@ def open_run(
 def _journal(store: Store, place: RunPlace, level: Level, disk: Disk, outline: Outline) -> Journal:
     """Open a run's journal and fold it in the same pass, or begin it where the run is new."""
     run_id, key = place.run_id, store.run_key(place.run_id)
+    had_frames = place.meta.begun_ns is not None
     if not any(place.folder.glob("seg-*.dkj")):
+        if had_frames:
+            raise JournalCorruptError(place.folder, 0, "the journal of this run is missing")
         return Journal.create(place.folder, run_id=run_id, key=key, level=level, disk=disk)
     store.check_place(place)
-    return Journal.open(
+    journal = Journal.open(
         place.folder,
         run_id=run_id,
         key=key,
@@ -117,6 +124,10 @@ def _journal(store: Store, place: RunPlace, level: Level, disk: Disk, outline: O
         anchor=store.anchor(run_id),
         on_frame=outline.add,
     )
+    if had_frames and not outline.openers:
+        journal.close()
+        raise JournalCorruptError(place.folder, 0, "the journal of this run is empty by now")
+    return journal
 
 
 def _set_up(

@@ -29,6 +29,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "kernel_bound_ns": (int,),
     "notebook_bound_ns": (int,),
     "archived_ns": (int, type(None)),
+    "begun_ns": (int, type(None)),
     "parameters": (dict,),
     "machine_id": (str,),
     "boot_id": (str,),
@@ -51,6 +52,7 @@ class Meta:
     kernel_bound_ns: int = 0  # of several runs that name one kernel, the last bound has it
     notebook_bound_ns: int = 0
     archived_ns: int | None = None  # when the user began afresh; a key no longer finds this run
+    begun_ns: int | None = None  # when its journal got its first frame: from then on it has some
     machine_id: str = ""
     boot_id: str = ""
     device: int = 0
@@ -98,5 +100,5 @@ def decode_meta(path: Path, raw: bytes) -> tuple[Meta, SignedFile]:
         found_type = type(signed.fields.get(name))
         if found_type not in allowed:
             raise JournalCorruptError(path, 0, f"{name} is a {found_type.__name__}")
-    known = {each.name: signed.fields[each.name] for each in fields(Meta)}
+    known: dict[str, Any] = {each.name: signed.fields.get(each.name) for each in fields(Meta)}
     return Meta(**known), signed

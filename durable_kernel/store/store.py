@@ -239,6 +239,12 @@ class Store:
                 self._index.put(NOTEBOOK, path, meta.run_id)
             return self._shelf.write(meta)
 
+    def begin(self, place: RunPlace) -> RunPlace:
+        """Note that the run's journal has frames. Without them it is damaged, not new."""
+        with self._changing():
+            meta = self._shelf.read(place.run_id).meta
+            return self._shelf.write(replace(meta, begun_ns=self._wall_ns()))
+
     def archive(self, place: RunPlace) -> RunPlace:
         """Let no key find this run any more: the user begins afresh. Nothing is deleted.
 

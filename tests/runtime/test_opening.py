@@ -62,6 +62,23 @@ def test_one_altered_byte_anywhere_executes_nothing_of_it(notebook: Notebook) ->
         assert notices != [], f"byte {place}: cut without a word"
 
 
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_a_journal_without_its_frames_is_refused_and_not_begun_anew(
+    notebook: Notebook, *, is_emptied: bool
+) -> None:
+    """Segments deleted or emptied by somebody: the acts in them would be done once more."""
+    notebook.lived("x = 1")
+    for segment in notebook.folder.glob("seg-*.dkj"):
+        if is_emptied:
+            segment.write_bytes(b"")
+        else:
+            segment.unlink()
+
+    for _ in range(2):
+        with pytest.raises(JournalCorruptError), notebook.session():
+            pytest.fail("the run was opened")
+
+
 def test_a_run_that_is_open_elsewhere_is_refused(notebook: Notebook) -> None:
     with notebook.session(), pytest.raises(RunLockedError), notebook.session():
         pytest.fail("two writers")
