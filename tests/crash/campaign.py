@@ -23,6 +23,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `python tests/crash/campaign.py`
+
 # One thread: a fork copies no other, and the pool of a library would be left half.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
