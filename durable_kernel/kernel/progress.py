@@ -70,6 +70,8 @@ class Progress:
     def end(self) -> None:
         """Leave one line where the progress was, or say the refusal."""
         with self._lock:
+            if self._is_over:
+                return
             self._is_over = True
             refusal = self._kernel.refusal_now()
             if self._is_shown and refusal is not None:

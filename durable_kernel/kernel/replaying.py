@@ -79,6 +79,9 @@ class Restoration:
                 kernel.attach(run)
                 if self._may_replay(run):
                     await self._replay(run)
+                self.progress.end()
+                if run.outline.openers:
+                    await self._wait_for_subscribers()  # what waits is answered into their sockets
             has_ended = True
         finally:
             signal.signal(signal.SIGINT, ignored)
