@@ -14,7 +14,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed-$(EXTRAS)
 inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
 
-.PHONY: help setup test check lint types layers format coverage demo bench campaign compare build clean
+.PHONY: help setup test check lint types layers format coverage demo bench campaign build clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,9 +64,6 @@ bench: $(VENV)/.installed-bench  ## the budgets of the design, measured
 
 campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
 	$(bin)/python -m tests.crash.campaign $(if $(KILLS),--kills $(KILLS)) $(ARGS)
-
-compare: $(installed)  ## the same pipeline, killed the same way, in other tools
-	$(bin)/python benchmarks/compare.py $(ARGS)
 
 build: $(installed)  ## wheel and source archive in dist/
 	$(bin)/python -m build
