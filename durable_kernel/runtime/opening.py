@@ -40,6 +40,7 @@ __all__ = ["mark_finished", "open_run", "records_of"]
 _urandom = os.urandom
 _time_ns = time.time_ns  # noqa: TID251 - bound before any hook: a reading of ours is no record
 _GENESIS_BYTES = 32
+_WALL_BEHIND_S_TOLD = 1.0  # below that, it is the clock being corrected
 _WATCHED_PACKAGES = ("ipykernel", "ipython", "httpx", "httpx2", "numpy", "pandas", "durable-kernel")
 
 
@@ -151,6 +152,7 @@ def _set_up(
     known = run.outline.genesis
     genesis = known or _urandom(_GENESIS_BYTES)
     _continue_clocks(surroundings, run.outline, run.unfinished())
+    _tell_wall_clock(run, surroundings)
     run.port.write(_opener(surroundings, b"" if known else genesis, reason))
     surroundings.seed(genesis)
     run.keep_generators()
@@ -185,6 +187,18 @@ def _continue_clocks(
             last[name] = max(last.get(name, value), value)
     if last:
         surroundings.clocks.set_offsets(last)
+
+
+def _tell_wall_clock(run: Run, surroundings: Surroundings) -> None:
+    """Wall time is never shifted; say so where it goes back behind what was recorded (H15)."""
+    moments = [each.wall_ns for each in run.outline.openers]
+    moments += [each.committed.wall_ns for each in run.outline.positions if each.committed]
+    behind_s = surroundings.clocks.wall_behind_s({"time.time_ns": max(moments, default=0)})
+    if behind_s > _WALL_BEHIND_S_TOLD:
+        run.tell(
+            f"the clock of this machine is {behind_s:,.0f} s behind what the run recorded last: "
+            "times that cells read from now on may be earlier than those before."
+        )
 
 
 def _opener(surroundings: Surroundings, genesis: bytes, reason: str) -> Opened:

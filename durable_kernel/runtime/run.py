@@ -25,7 +25,6 @@ from durable_kernel.errors import (
 from durable_kernel.history import (
     Branched,
     Cell,
-    Finished,
     Noted,
     Outline,
     PositionHistory,
@@ -369,10 +368,6 @@ class Run:
     def is_shutting_down(self) -> bool:
         """Tell whether a shutdown was asked for, waiting the grace time for one that comes."""
         return self._shutdown.wait(_SHUTDOWN_GRACE_S)
-
-    def finish(self, status: str) -> None:
-        """Record that a headless runner came to its notebook's end."""
-        self.port.write(Finished(wall_ns=self.world.wall_ns(), status=status), sync=True)
 
     def archive(self) -> None:
         """Take this run out of the index: the next kernel of this notebook starts anew.

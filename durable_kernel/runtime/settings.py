@@ -43,7 +43,6 @@ class Settings:
     level: Level = Level.DEFAULT
     in_doubt: InDoubtPolicy = InDoubtPolicy.ASK
     resume: Resume = Resume.EAGER
-    is_strict: bool = False
     redo: bool = False
     repeat_acts: bool = False
     replay_ask_s: float = 600.0
@@ -58,7 +57,6 @@ class Settings:
             level=_choice(environ, "DURABLE_DURABILITY", Level, Level.DEFAULT),
             in_doubt=_choice(environ, "DURABLE_IN_DOUBT", InDoubtPolicy, InDoubtPolicy.ASK),
             resume=_choice(environ, "DURABLE_RESUME", Resume, Resume.EAGER),
-            is_strict=environ.get("DURABLE_STRICT", "") in {"1", "true", "yes"},
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
         )

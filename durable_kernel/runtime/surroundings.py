@@ -27,6 +27,8 @@ class Clocks(Protocol):
 
     def reading(self) -> Mapping[str, float]: ...
 
+    def wall_behind_s(self, last: Mapping[str, float]) -> float: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

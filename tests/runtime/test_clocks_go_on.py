@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.runtime.notebooks import Notebook
@@ -28,3 +30,22 @@ def test_a_clock_read_behind_the_switch_is_not_before_one_read_again(
 
     names = resumed.namespace
     assert names["first"] <= names["second"] <= names["third"]
+
+
+def test_a_wall_clock_that_went_back_is_told(notebook: Notebook) -> None:
+    """H15: wall time is never shifted, and never goes back in silence."""
+    in_an_hour = time.time_ns() + 3_600 * 10**9
+    with notebook.session(wall_ns=lambda: in_an_hour) as session:
+        session.driver.run_all(["x = 1"])
+
+    with notebook.session() as again:
+        notices = again.run.take_notices()
+
+    assert [each for each in notices if "behind what the run recorded" in each] != []
+
+
+def test_a_wall_clock_that_goes_on_is_not_worth_a_word(notebook: Notebook) -> None:
+    notebook.lived("x = 1")
+
+    with notebook.session() as again:
+        assert again.run.take_notices() == []
