@@ -73,13 +73,18 @@ class JournalError(DurableError):
 
 
 class JournalCorruptError(JournalError):
-    """Damage inside promised data. Nothing was changed on disk."""
+    """Damage inside promised data. Nothing was changed on disk.
 
-    def __init__(self, path: Path | str, offset: int, found: str) -> None:
-        super().__init__(path, offset, found)
-        self.path, self.offset, self.found = Path(path), offset, found
+    `advice`: what to do, as sentences, for a file that is no segment; empty for a segment.
+    """
+
+    def __init__(self, path: Path | str, offset: int, found: str, advice: str = "") -> None:
+        super().__init__(path, offset, found, advice)
+        self.path, self.offset, self.found, self.advice = Path(path), offset, found, advice
 
     def __str__(self) -> str:
+        if self.advice:
+            return f"{self.path}: {self.found}. {self.advice}"
         return (
             f"{self.path}, byte {self.offset}: {self.found}. This is not the torn end of an "
             "interrupted write, so nothing was cut and nothing will be executed. Restore the "

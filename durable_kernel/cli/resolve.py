@@ -6,6 +6,7 @@ The decision waits in the run's inbox until a kernel takes it.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +19,19 @@ from durable_kernel.effects.http_wire import parse_answer
 from durable_kernel.errors import AnswerRejectedError, UsageError
 from durable_kernel.headless.choosing import outline_of
 from durable_kernel.history import Announced, Outline
-from durable_kernel.journal import is_locked
-from durable_kernel.runtime import AskedResolution, effect_name, inbox_of, queue_resolution
+from durable_kernel.journal import Inbox, is_locked
+from durable_kernel.runtime import (
+    AskedResolution,
+    effect_name,
+    inbox_of,
+    queue_instead,
+    read_answer,
+)
 
 __all__ = ["resolve"]
+
+_LOOK_S_MAX = 1.0
+_LOOK_EVERY_S = 0.05
 
 
 def resolve(
@@ -31,7 +41,8 @@ def resolve(
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Make the call again.")] = False,
     answer: Annotated[
-        Path | None, typer.Option("--answer", help="It happened; this file is what came back.")
+        Path | None,
+        typer.Option("--answer", help="It happened; this file (- is stdin) is what came back."),
     ] = None,
     fail: Annotated[
         bool, typer.Option("--fail", help="It did not happen; let the call fail.")
@@ -42,33 +53,51 @@ def resolve(
         raise UsageError("say exactly one of --retry, --answer FILE and --fail.")
     store = open_store()
     place = store.get(run)
-    name, announced = _find(outline_of(store, place), effect)
-    given = _read(answer) if answer is not None else None
+    outline = outline_of(store, place)
+    store.check_place(place)  # a kernel will not open it elsewhere, and so take no decision
+    name, announced = _find(outline, effect, is_written=is_locked(place.folder) is not None)
+    given = read_answer(answer) if answer is not None else None
     if given is not None:
         _check(announced, given)
     choice = "retry" if retry else "fail" if fail else "answer"
-    queue_resolution(
-        inbox_of(place.folder),
-        f"resolve-{name}-{uuid.uuid4().hex[:12]}",
-        AskedResolution(name, choice, given),
-    )
-    when = (
-        "The waiting kernel takes it now."
-        if is_locked(place.folder)
-        else "The next `durable run`, or the kernel's next start, goes on with it."
-    )
-    stdout().print(f"effect {name} ({escape(announced.label)}): {choice}. {when}")
+    inbox = inbox_of(store, place)
+    message = f"resolve-{name}-{uuid.uuid4().hex[:12]}"
+    asked = AskedResolution(name, choice, given, announced.wall_ns)
+    replaced = queue_instead(inbox, message, asked)
+    instead = f" It replaces {', '.join(each.choice for each in replaced)}." if replaced else ""
+    when = _when(inbox, message, is_written=is_locked(place.folder) is not None)
+    stdout().print(f"effect {name} ({escape(announced.label)}): {choice}.{instead} {when}")
 
 
-def _find(outline: Outline, effect: str | None) -> tuple[str, Announced]:
+def _when(inbox: Inbox, message: str, *, is_written: bool) -> str:
+    """Say who takes the decision, and claim nothing: a kernel may be busy, or gone by then."""
+    if not is_written:
+        return "The next `durable run`, or the kernel's next start, goes on with it."
+    deadline = time.monotonic() + _LOOK_S_MAX
+    while any(name == message for name, _ in inbox.pending()):
+        if time.monotonic() > deadline:
+            return (
+                "A kernel has this run open and did not take it yet: it does when a cell waits at "
+                "that call, now or after a restart."
+            )
+        time.sleep(_LOOK_EVERY_S)
+    return "The waiting kernel took it."
+
+
+def _find(outline: Outline, effect: str | None, *, is_written: bool) -> tuple[str, Announced]:
     unfinished = outline.open_position
-    doubtful = {}
+    opened_ns = outline.openers[-1].wall_ns if outline.openers else 0
+    doubtful: dict[str, Announced] = {}
+    under_way: dict[str, Announced] = {}
     if unfinished is not None:
-        doubtful = {
-            effect_name(unfinished.position, each.lane, each.ordinal): each
-            for each in unfinished.pending.values()
-            if each.act
-        }
+        for each in unfinished.pending.values():
+            # What the living writer announced itself is on its way.
+            found = under_way if is_written and each.wall_ns >= opened_ns else doubtful
+            if each.act:
+                found[effect_name(unfinished.position, each.lane, each.ordinal)] = each
+    if not doubtful and under_way:
+        listed = "; ".join(f"{name}: {each.label}" for name, each in under_way.items())
+        raise UsageError(f"no act is in doubt: the kernel waits for its answer ({listed}).")
     if not doubtful:
         raise UsageError("no act of this run is in doubt.")
     if effect is None and len(doubtful) == 1:
@@ -78,13 +107,6 @@ def _find(outline: Outline, effect: str | None) -> tuple[str, Announced]:
         asked = "which one?" if effect is None else f"effect {effect} is not among them."
         raise UsageError(f"in doubt are {listed}. {asked}")
     return effect, doubtful[effect]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def _check(announced: Announced, given: bytes) -> None:

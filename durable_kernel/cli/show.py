@@ -16,7 +16,7 @@ from durable_kernel.history import Outline, RecordCodec, position_history
 from durable_kernel.history.views import outline_view, outputs_view, position_view
 from durable_kernel.journal import is_locked
 from durable_kernel.runtime import queued_resolutions
-from durable_kernel.store import RunPlace, RunSummary, summary
+from durable_kernel.store import RunPlace, RunSummary, Store, summary
 
 __all__ = ["show"]
 
@@ -36,7 +36,7 @@ def show(
         _show_cell(place, outline, cell, as_json=as_json)
         return
     summed = summary(place, outline, is_locked(place.folder))
-    document = _document(place, outline, summed)
+    document = _document(store, place, outline, summed)
     if as_json:
         print_json(document)
         return
@@ -59,8 +59,10 @@ def show(
         )
 
 
-def _document(place: RunPlace, outline: Outline, summed: RunSummary) -> dict[str, Any]:
-    queued = queued_resolutions(place.folder)
+def _document(
+    store: Store, place: RunPlace, outline: Outline, summed: RunSummary
+) -> dict[str, Any]:
+    queued = queued_resolutions(store, place)
     return {
         **outline_view(outline),
         **asdict(summed),

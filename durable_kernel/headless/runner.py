@@ -291,7 +291,7 @@ class _Runner:
         unfinished = outline.open_position
         if unfinished is None:
             return []
-        decided = {asked.effect for asked in queued_resolutions(self._place.folder)}
+        decided = {asked.effect for asked in queued_resolutions(self._store, self._place)}
         now_ns = time.time_ns()
         return [
             (unfinished.position, each)

@@ -15,7 +15,7 @@ from durable_kernel.journal.blobs import BlobRef, BlobStore, BlobWriter
 from durable_kernel.journal.damage import TornTail
 from durable_kernel.journal.disk import REAL_DISK, Disk, RealDisk
 from durable_kernel.journal.format import PAYLOAD_BYTES_MAX, PROMISED, RUN_ID_BYTES_MAX, TYPE_MAX
-from durable_kernel.journal.inbox import Inbox
+from durable_kernel.journal.inbox import Inbox, RefusedMessage
 from durable_kernel.journal.lock import RunLock, is_locked
 from durable_kernel.journal.reader import (
     Anchor,
@@ -45,6 +45,7 @@ __all__ = [
     "Journal",
     "Level",
     "RealDisk",
+    "RefusedMessage",
     "RunLock",
     "TornTail",
     "collector_paused",

@@ -5,8 +5,12 @@ again, so a sender that does not know whether it was heard just puts once more. 
 whole and durable (tmp, sync, rename). The run takes a message after it has journaled it; if it dies
 in between it finds it once more, and drops it by its name.
 
-    message file   magic 8 · digest 16 · name length u16 · name · payload
-    digest         BLAKE3 (16 bytes) of everything behind it
+A message is believed if its tag is right: whoever can write the folder could leave one otherwise.
+One that is damaged, or not signed, is never handed out and hides no other; the run puts it aside.
+
+    message file   magic 8 · digest 16 · tag 16 · name length u16 · name · payload
+    digest         BLAKE3 (16 bytes) of everything behind it: tells damage
+    tag            keyed BLAKE3 (16 bytes) of everything behind it, with the inbox key of the run
     file name      BLAKE3 (hex of 16 bytes) of the name: any text may be a name, on any file system
 """
 
@@ -16,29 +20,50 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hmac import compare_digest
+from itertools import count
 from pathlib import Path
 
 from blake3 import blake3
 
 from durable_kernel.errors import JournalCorruptError, JournalFullError, JournalPoisonedError
 from durable_kernel.journal.disk import REAL_DISK, Disk
-from durable_kernel.journal.files import NO_ROOM, open_written
+from durable_kernel.journal.files import NO_ROOM, open_written, read_regular
 from durable_kernel.journal.segments import TEMPORARY_SUFFIX
 
-MESSAGE_MAGIC = b"DKINBX1\n"
-MESSAGE_HEADER = struct.Struct("<8s16sH")
+MESSAGE_MAGIC = b"DKINBX2\n"
+MESSAGE_HEADER = struct.Struct("<8s16s16sH")
+MESSAGE_BYTES_MAX = 128 << 20
 DIGEST_BYTES = 16
 NAME_BYTES_MAX = 0xFFFF
 TAKEN_NAME = "taken"
+REFUSED_SUFFIX = ".refused"
 GATE_NAME = ".gate"
+_OTHER_NAMES = frozenset({TAKEN_NAME, GATE_NAME})
+_OTHER_SUFFIXES = frozenset({TEMPORARY_SUFFIX, REFUSED_SUFFIX})
+_NAME_LENGTH = struct.Struct("<H")
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """A file in the inbox that is not used. `why` is a clause."""
+
+    path: Path
+    why: str
 
 
 class Inbox:
-    """The inbox of one run, for its senders and for itself. Safe to use from several processes."""
+    """The inbox of one run, for its senders and for itself. Safe to use from several processes.
 
-    def __init__(self, folder: Path, *, disk: Disk = REAL_DISK) -> None:
+    Args:
+        key: 32 bytes, of this run alone; None: nothing can be sent, and no message is believed.
+    """
+
+    def __init__(self, folder: Path, key: bytes | None, *, disk: Disk = REAL_DISK) -> None:
         self.folder = folder
+        self._key = key
         self._taken = folder / TAKEN_NAME
         self._disk = disk
 
@@ -47,8 +72,9 @@ class Inbox:
 
         Raises JournalFullError, JournalPoisonedError (the sync failed; put again under that name).
         """
+        assert self._key is not None, "who has no key can only look"
         path = self.folder / _file_name(name)
-        content = _encode(name, payload)
+        content = _encode(name, payload, self._key)
         try:
             self._disk.make_folder(self.folder)
             self._disk.make_folder(self._taken)
@@ -74,9 +100,24 @@ class Inbox:
     def pending(self) -> list[tuple[str, bytes]]:
         """Return (name, payload) of the messages not taken yet, oldest first.
 
-        Raises JournalCorruptError for a message that is damaged.
+        Those that `refused` lists are left out.
         """
-        return [_decode(path) for _, path in sorted(self._messages())]
+        return [each for each in self._look() if not isinstance(each, RefusedMessage)]
+
+    def refused(self) -> list[RefusedMessage]:
+        """Return the messages that are damaged or not signed with the key; nothing is changed."""
+        return [each for each in self._look() if isinstance(each, RefusedMessage)]
+
+    def put_aside(self, message: RefusedMessage) -> Path:
+        """Rename a refused message, so that it is not looked at again. Nothing is deleted."""
+        aside = message.path.with_name(message.path.name + REFUSED_SUFFIX)
+        for number in count(2):
+            if not os.path.lexists(aside):
+                break
+            aside = message.path.with_name(f"{message.path.name}-{number}{REFUSED_SUFFIX}")
+        self._disk.rename(message.path, aside)
+        self._disk.sync_folder(self.folder)
+        return aside
 
     def take(self, name: str) -> None:
         """Put the message away. Its name stays taken for ever. Harmless when done already."""
@@ -87,14 +128,32 @@ class Inbox:
         self._disk.sync_folder(self._taken)
         self._disk.sync_folder(self.folder)
 
+    def _look(self) -> Iterator[tuple[str, bytes] | RefusedMessage]:
+        for _, path in sorted(self._messages()):
+            with suppress(FileNotFoundError):  # taken meanwhile
+                yield self._read(path)
+
+    def _read(self, path: Path) -> tuple[str, bytes] | RefusedMessage:
+        try:
+            content = read_regular(path, MESSAGE_BYTES_MAX + 1)
+        except JournalCorruptError as error:
+            return RefusedMessage(path, error.found)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            return RefusedMessage(path, f"it can't be read ({error.strerror})")
+        if len(content) > MESSAGE_BYTES_MAX:
+            return RefusedMessage(path, f"it is larger than {MESSAGE_BYTES_MAX >> 20} MB")
+        return _decode(path, content, self._key)
+
     def _messages(self) -> list[tuple[int, Path]]:
         """Return (time of arrival in ns, path) of each pending message."""
         if not self.folder.is_dir():
             return []
         return [
-            (path.stat().st_mtime_ns, path)
+            (path.lstat().st_mtime_ns, path)
             for path in self.folder.iterdir()
-            if path.is_file() and path.name != GATE_NAME and path.suffix != TEMPORARY_SUFFIX
+            if path.name not in _OTHER_NAMES and path.suffix not in _OTHER_SUFFIXES
         ]
 
     @contextmanager
@@ -112,21 +171,27 @@ def _file_name(name: str) -> str:
     return blake3(name.encode()).hexdigest(length=DIGEST_BYTES)
 
 
-def _encode(name: str, payload: bytes) -> bytes:
+def _encode(name: str, payload: bytes, key: bytes) -> bytes:
     raw = name.encode()
     if not raw or len(raw) > NAME_BYTES_MAX:
         raise ValueError(f"a message's name has 1 to {NAME_BYTES_MAX} bytes, not {len(raw)}")
-    body = struct.pack("<H", len(raw)) + raw + payload
+    signed = _NAME_LENGTH.pack(len(raw)) + raw + payload
+    body = blake3(signed, key=key).digest(length=DIGEST_BYTES) + signed
     return MESSAGE_MAGIC + blake3(body).digest(length=DIGEST_BYTES) + body
 
 
-def _decode(path: Path) -> tuple[str, bytes]:
-    content = path.read_bytes()
-    if len(content) >= MESSAGE_HEADER.size:
-        magic, digest, name_bytes = MESSAGE_HEADER.unpack_from(content)
-        body = content[len(MESSAGE_MAGIC) + DIGEST_BYTES :]
-        if magic == MESSAGE_MAGIC and digest == blake3(body).digest(length=DIGEST_BYTES):
-            name = body[2 : 2 + name_bytes].decode()
-            if _file_name(name) == path.name:
-                return name, body[2 + name_bytes :]
-    raise JournalCorruptError(path, 0, "a damaged message")
+def _decode(path: Path, content: bytes, key: bytes | None) -> tuple[str, bytes] | RefusedMessage:
+    damaged = RefusedMessage(path, "it is damaged")
+    if len(content) < MESSAGE_HEADER.size:
+        return damaged
+    magic, digest, tag, name_bytes = MESSAGE_HEADER.unpack_from(content)
+    body = content[len(MESSAGE_MAGIC) + DIGEST_BYTES :]
+    if magic != MESSAGE_MAGIC or digest != blake3(body).digest(length=DIGEST_BYTES):
+        return damaged
+    signed = body[DIGEST_BYTES:]
+    if key is None or not compare_digest(tag, blake3(signed, key=key).digest(length=DIGEST_BYTES)):
+        return RefusedMessage(path, "it was not signed with your key")
+    name = signed[_NAME_LENGTH.size :][:name_bytes].decode()
+    if _file_name(name) != path.name:
+        return RefusedMessage(path, "it has the name of another message")
+    return name, signed[_NAME_LENGTH.size + name_bytes :]

@@ -4,11 +4,13 @@ from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
 from durable_kernel.runtime.inbox import (
     AskedResolution,
     inbox_of,
+    queue_instead,
     queue_resolution,
     queued_resolutions,
+    read_answer,
 )
 from durable_kernel.runtime.opening import mark_finished, open_run, records_of
-from durable_kernel.runtime.parking import effect_name
+from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
@@ -24,12 +26,15 @@ __all__ = [
     "Run",
     "Settings",
     "Surroundings",
+    "advice",
     "effect_name",
     "inbox_of",
     "mark_finished",
     "open_run",
     "prepare",
+    "queue_instead",
     "queue_resolution",
     "queued_resolutions",
+    "read_answer",
     "records_of",
 ]

@@ -95,7 +95,7 @@ def open_run(
         journal.close()
         raise
     try:
-        _set_up(run, surroundings, notebook, reason, kernel_threads)
+        _set_up(store, run, surroundings, notebook, reason, kernel_threads)
     except BaseException:
         run.close()
         raise
@@ -132,6 +132,7 @@ def _journal(store: Store, place: RunPlace, level: Level, disk: Disk, outline: O
 
 
 def _set_up(
+    store: Store,
     run: Run,
     surroundings: Surroundings,
     notebook: Path | None,
@@ -144,7 +145,7 @@ def _set_up(
     threads = list(kernel_threads) if kernel_threads is not None else threading.enumerate()
     surroundings.world.attach(
         run.port,
-        inbox_of(run.place.folder),
+        inbox_of(store, run.place),
         notebook=notebook.name if notebook else "",
         tell=run.tell,
         threads=threads,

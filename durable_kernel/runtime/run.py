@@ -319,7 +319,7 @@ class Run:
         pending = list(unfinished.pending.values()) if unfinished is not None else []
         position = unfinished.position if unfinished is not None else 0
         doubtful = {
-            effect_name(position, each.lane, each.ordinal): each.label
+            effect_name(position, each.lane, each.ordinal): each
             for each in pending
             if each.act
         }
@@ -327,12 +327,13 @@ class Run:
             raise UsageError("no act is in doubt in this kernel.")
         name = effect or next(iter(doubtful))
         if name not in doubtful or (effect is None and len(doubtful) > 1):
-            listed = "; ".join(f"{each}: {label}" for each, label in doubtful.items())
+            listed = "; ".join(f"{known}: {each.label}" for known, each in doubtful.items())
             raise UsageError(f"in doubt are {listed}. Name one of them.")
         message = f"resolve-{name}-{_urandom(6).hex()}"
-        asked = AskedResolution(name, parse_choice(choice, answer).value, answer)
-        queue_resolution(inbox_of(self.place.folder), message, asked)
-        return f"effect {name} ({doubtful[name]}): {choice}. Restart the kernel: it goes on so."
+        act = doubtful[name]
+        asked = AskedResolution(name, parse_choice(choice, answer).value, answer, act.wall_ns)
+        queue_resolution(inbox_of(self._store, self.place), message, asked)
+        return f"effect {name} ({act.label}): {choice}. Restart the kernel: it goes on so."
 
     def late_output(
         self, position: int, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any]

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from durable_kernel.errors import DurableError, JournalCorruptError, Stop, WorldClosedError
+from durable_kernel.errors import DurableError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
 from durable_kernel.journal import Inbox
 from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, suspended
@@ -147,7 +147,8 @@ class World:
             return None
         for name, payload in self._messages(self._inbox):
             asked = parse_resolution(payload)
-            if asked is None or asked.effect != parked.name:
+            announced_ns = parked.recorded.announced.wall_ns
+            if asked is None or not asked.is_about(parked.name, announced_ns):
                 continue
             if parked.was_decided_by(name):
                 self._inbox.take(name)
@@ -160,11 +161,18 @@ class World:
         return None
 
     def _messages(self, inbox: Inbox) -> list[tuple[str, bytes]]:
-        try:
-            return inbox.pending()
-        except JournalCorruptError as error:
-            self.tell(f"{error.path}: a damaged message to this run is not read. Remove the file.")
-            return []
+        """Return what was signed by the user; the rest is told once and put aside."""
+        for each in inbox.refused():
+            try:
+                aside = inbox.put_aside(each)
+            except OSError as error:
+                self.tell(f"{each.path}: a message to this run is not used: {each.why} ({error}).")
+                continue
+            self.tell(
+                f"a message to this run was refused: {each.why}. It decides nothing, and is kept "
+                f"as {aside}. If you sent it, decide again with `durable resolve`."
+            )
+        return inbox.pending()
 
     def resolution_taken(self, decision: Resolved) -> None:
         """Take the message that brought the decision: it is in the journal now."""

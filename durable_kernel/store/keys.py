@@ -28,6 +28,7 @@ _LENGTH = struct.Struct("<I")
 FRAMES = "durable_kernel store 1: key of a run's frames"
 SEALED = "durable_kernel store 1: key of a run's sealed values"
 REDACTED = "durable_kernel store 1: key of redacted request secrets"
+INBOX = "durable_kernel store 1: signature of a run's inbox messages"
 META = "durable_kernel store 1: signature of META"
 TRUST = "durable_kernel store 1: signature of TRUST"
 

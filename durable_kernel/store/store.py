@@ -32,7 +32,7 @@ from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
 from durable_kernel.store import search
 from durable_kernel.store.files import first_free, held_lock, replace_file
 from durable_kernel.store.index import Index
-from durable_kernel.store.keys import FRAMES, REDACTED, SEALED, TRUST, Keys
+from durable_kernel.store.keys import FRAMES, INBOX, REDACTED, SEALED, TRUST, Keys
 from durable_kernel.store.meta import META_NAME, Meta
 from durable_kernel.store.places import check_run_id, default_home, machine_id_of_system, real_path
 from durable_kernel.store.shelf import RunPlace, Shelf
@@ -93,6 +93,10 @@ class Store:
     def seal_key(self, run_id: str) -> bytes:
         """Return the 32 bytes that encrypt the sealed answers of one run."""
         return self._keys.derive(SEALED, run_id)
+
+    def inbox_key(self, run_id: str) -> bytes | None:
+        """Return the 32 bytes that sign messages to one run; None while the user has no key."""
+        return self._keys.derive(INBOX, run_id) if self._keys.exist() else None
 
     def redaction_key(self) -> bytes:
         """Return the 32 bytes that replace request secrets: the same secret looks the same."""

@@ -5,6 +5,7 @@ Runs are made in this process; no kernel is started. The store is that of the te
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,7 +19,6 @@ import pytest
 
 from durable_kernel.cli import main
 from durable_kernel.cli.run import join_parameters
-from durable_kernel.runtime import queued_resolutions
 from durable_kernel.store import Store
 from tests.runtime.notebooks import RUN_ID, Notebook, interrupt_main
 
@@ -244,6 +244,89 @@ def test_resolve_supplies_an_answer_from_a_file(
     assert doubtful.replayed().namespace["y"] == {"paid": True}
 
 
+def test_a_second_decision_takes_the_place_of_one_that_waits(
+    durable: Durable, doubtful: Notebook
+) -> None:
+    durable("resolve", RUN_ID, "--fail")
+
+    said = durable("resolve", RUN_ID, "--retry")
+
+    assert "It replaces fail." in said.out
+    assert [each.choice for each in doubtful.queued()] == ["retry"]
+    assert doubtful.replayed().namespace["y"] == "pay [now]: done"
+
+
+def test_resolve_does_not_claim_that_a_busy_kernel_takes_the_decision(
+    durable: Durable, doubtful: Notebook
+) -> None:
+    with doubtful.session():
+        said = durable("resolve", RUN_ID, "--retry")
+
+    assert said.code == 0
+    assert "has this run open and did not take it yet" in " ".join(said.out.split())
+
+
+def test_resolve_says_that_the_waiting_kernel_took_the_decision(
+    durable: Durable, doubtful: Notebook
+) -> None:
+    said: list[Said] = []
+
+    with doubtful.session() as session:
+        deciding = session.when_parked(lambda: said.append(durable("resolve", RUN_ID, "--retry")))
+        session.recover()
+        deciding.join()
+
+    assert session.namespace["y"] == "pay [now]: done"
+    assert said[0].out.strip().endswith("The waiting kernel took it.")
+
+
+def test_an_act_that_a_living_kernel_makes_now_is_not_in_doubt(
+    durable: Durable, notebook: Notebook
+) -> None:
+    said: list[Said] = []
+    notebook.service.during = lambda _name: said.append(durable("resolve", RUN_ID, "--retry"))
+
+    shown = notebook.lived("x = 1", "service.ask('pay')").text(kind="stderr")
+
+    assert said[0].code == 2
+    assert "the kernel waits for its answer (1.0: ask pay)" in " ".join(shown.split())
+    assert notebook.queued() == []
+
+
+def test_a_run_that_was_moved_takes_no_decision(
+    durable: Durable, doubtful: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H12: no kernel opens it, so nobody would take it."""
+    doubtful.home.rename(tmp_path / "moved")
+    monkeypatch.setenv("DURABLE_HOME", str(tmp_path / "moved"))
+
+    said = durable("resolve", RUN_ID, "--retry")
+
+    assert (said.code, "--moved" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("endless", ["/dev/zero", "fifo"])
+def test_an_answer_that_never_ends_is_refused(
+    durable: Durable, doubtful: Notebook, tmp_path: Path, endless: str
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    said = durable("resolve", RUN_ID, "--answer", str(tmp_path / endless))
+
+    assert said.code == 2
+    assert "an answer is a file, or - for stdin" in " ".join(said.err.split())
+
+
+def test_an_answer_may_come_from_standard_input(
+    durable: Durable, doubtful: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"[1]")))
+
+    assert durable("resolve", RUN_ID, "--answer", "-").code == 0
+
+    assert doubtful.replayed().namespace["y"] == [1]
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "no choice": ([], "say exactly one of --retry, --answer FILE and --fail"),
     "two choices": (["--retry", "--fail"], "say exactly one"),
@@ -260,7 +343,7 @@ def test_resolve_refuses_what_cannot_be_meant(
 
     assert said.code == 2
     assert sentence in said.err
-    assert queued_resolutions(doubtful.folder) == []
+    assert doubtful.queued() == []
 
 
 def test_resolve_checks_the_answer_while_its_author_is_there(
@@ -273,7 +356,7 @@ def test_resolve_checks_the_answer_while_its_author_is_there(
 
     assert said.code == 2
     assert "The act is still in doubt" in said.err
-    assert queued_resolutions(doubtful.folder) == []
+    assert doubtful.queued() == []
 
 
 def test_resolve_without_a_doubt_is_refused(durable: Durable, notebook: Notebook) -> None:
@@ -292,7 +375,7 @@ def test_resolve_of_a_foreign_run_decides_nothing(durable: Durable, doubtful: No
 
     assert said.code == 5
     assert "was not signed with your key" in said.err
-    assert queued_resolutions(doubtful.folder) == []
+    assert doubtful.queued() == []
 
 
 # --- trust ----------------------------------------------------------------------------------------

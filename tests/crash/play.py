@@ -143,5 +143,5 @@ class _Play:
             return
         place = self._store.get(self._run_id)
         name = f"{effect} at attempt {self._result.attempts}"
-        queue_resolution(inbox_of(place.folder), name, asked)
+        queue_resolution(inbox_of(self._store, place), name, asked)
         self._follow(f"  the person decides about {effect}: {asked.choice}")

@@ -191,7 +191,7 @@ class _Play:
         for effect, announced in self._journal.doubtful.items():
             asked = self._person.decide(effect, announced)
             if asked is not None:
-                inbox = inbox_of(self._store.get(RUN_ID).folder)
+                inbox = inbox_of(self._store, self._store.get(RUN_ID))
                 queue_resolution(inbox, f"{effect} in life {self._result.attempts}", asked)
                 self._follow(f"  the person decides about {effect}: {asked.choice}")
 

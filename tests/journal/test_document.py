@@ -112,7 +112,7 @@ def test_every_file_of_a_run_stands_in_the_table_of_the_folder(tmp_path: Path) -
     with create(tmp_path / "other"):
         pass
     with writer.Journal.open(folder, run_id="run-7", key=b"the key of one user, 32 bytes...."):
-        inbox.Inbox(folder / segments.INBOX_NAME).put("name", b"payload")
+        inbox.Inbox(folder / segments.INBOX_NAME, b"k" * 32).put("name", b"payload")
     table = "\n".join(row[0] for row in rows("The folder of a run"))
 
     for path in folder.iterdir():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_kernel.errors import JournalError
-from durable_kernel.journal import Disk, RealDisk
+from durable_kernel.journal import Disk, Inbox, RealDisk
 from durable_kernel.ports import (
     CURRENT_LANE,
     REPEAT_NEVER,
@@ -35,7 +35,8 @@ from durable_kernel.ports import (
     value_of,
 )
 from durable_kernel.runtime import AskedResolution, Run, Settings, open_run, prepare
-from durable_kernel.runtime.inbox import inbox_of, queue_resolution
+from durable_kernel.runtime.inbox import inbox_of, queue_resolution, queued_resolutions
+from durable_kernel.store import Store
 from durable_kernel.testing.driver import Driver
 
 __all__ = ["Died", "Notebook", "Service", "Session", "interrupt_main"]
@@ -269,7 +270,17 @@ class Notebook:
     def decide(self, effect: str, choice: str, answer: bytes | None = None) -> None:
         """Put a decision into the inbox, as `durable resolve` does."""
         asked = AskedResolution(effect, choice, answer)
-        assert queue_resolution(inbox_of(self.folder), f"resolve-{effect}-{choice}", asked)
+        assert queue_resolution(self.inbox(), f"resolve-{effect}-{choice}", asked)
+
+    def inbox(self) -> Inbox:
+        """Return the run's inbox, as its owner has it."""
+        store = Store(self.home)
+        return inbox_of(store, store.get(RUN_ID))
+
+    def queued(self) -> list[AskedResolution]:
+        """Return the decisions that wait."""
+        store = Store(self.home)
+        return queued_resolutions(store, store.get(RUN_ID))
 
     def journal_bytes(self) -> bytes:
         """Return the bytes of all segments, in order."""

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from durable_kernel.errors import AnswerRejectedError, RunSuspendedError, UsageError
+from durable_kernel.journal import Inbox
 from durable_kernel.ports import Act, Outcome, Secret
 from durable_kernel.replay import InDoubtPolicy
-from durable_kernel.runtime import queued_resolutions
+from durable_kernel.runtime import AskedResolution, queue_resolution
 from tests.runtime.notebooks import Notebook, Service, Session, interrupt_main
 
 PAYS = "x = service.ask('pay'); y = service.ask('thank')"
@@ -248,7 +249,7 @@ def test_a_decision_that_waits_in_the_inbox_is_taken(notebook: Notebook, service
 
     assert session.run.latch is None
     assert service.requests == ["pay", "pay", "thank"]
-    assert queued_resolutions(notebook.folder) == []
+    assert notebook.queued() == []
 
 
 def test_a_decision_that_comes_while_parked_is_taken(notebook: Notebook) -> None:
@@ -270,7 +271,7 @@ def test_a_bad_decision_in_the_inbox_is_told_and_dropped(notebook: Notebook) -> 
         session.recover()
 
     assert any("no json" in each or "not JSON" in each for each in session.run.take_notices())
-    assert queued_resolutions(notebook.folder) == []
+    assert notebook.queued() == []
 
 
 def test_a_decision_for_another_effect_waits_on(notebook: Notebook) -> None:
@@ -279,7 +280,7 @@ def test_a_decision_for_another_effect_waits_on(notebook: Notebook) -> None:
 
     _resolved(notebook, "retry", None)
 
-    assert [each.effect for each in queued_resolutions(notebook.folder)] == ["0.1"]
+    assert [each.effect for each in notebook.queued()] == ["0.1"]
 
 
 def test_a_decision_is_not_used_twice_after_a_crash(notebook: Notebook, service: Service) -> None:
@@ -309,7 +310,7 @@ def _untake(notebook: Notebook) -> None:
     """Put the message back: the process died after its record and before it was taken."""
     (taken,) = (notebook.folder / "inbox" / "taken").iterdir()
     taken.rename(notebook.folder / "inbox" / taken.name)
-    assert queued_resolutions(notebook.folder) != []
+    assert notebook.queued() != []
 
 
 def test_a_message_left_behind_by_a_crash_is_taken_on_replay(notebook: Notebook) -> None:
@@ -321,7 +322,7 @@ def test_a_message_left_behind_by_a_crash_is_taken_on_replay(notebook: Notebook)
 
     notebook.replayed()
 
-    assert queued_resolutions(notebook.folder) == []
+    assert notebook.queued() == []
 
 
 def test_a_damaged_message_is_told_and_decides_nothing(notebook: Notebook) -> None:
@@ -332,7 +333,47 @@ def test_a_damaged_message_is_told_and_decides_nothing(notebook: Notebook) -> No
 
     session = _resolved(notebook, "answer", b"1")
 
-    assert any("damaged message" in each for each in session.run.take_notices())
+    (told,) = [each for each in session.run.take_notices() if "was refused: it is damaged" in each]
+    assert "It decides nothing, and is kept as" in told
+    assert session.namespace["x"] == 1
+
+
+def test_a_decision_of_another_hand_is_told_and_never_used(
+    notebook: Notebook, service: Service
+) -> None:
+    """Rule 8: who can write the store can leave a message, and can't sign it."""
+    notebook.died(PAYS)
+    theirs = Inbox(notebook.folder / "inbox", b"\1" * 32)
+    asked = AskedResolution("0.0", "answer", b'"stolen"')
+    queue_resolution(theirs, "resolve", asked)
+
+    session = _resolved(notebook, "answer", b"1")
+
+    told = [each for each in session.run.take_notices() if "not signed with your key" in each]
+    assert len(told) == 1
+    assert session.namespace["x"] == 1
+    assert len(list((notebook.folder / "inbox").glob("*.refused"))) == 1
+
+
+def test_a_refused_message_keeps_no_decision_from_being_used(notebook: Notebook) -> None:
+    notebook.died(PAYS)
+    (notebook.folder / "inbox").mkdir()
+    (notebook.folder / "inbox" / ("0" * 32)).write_bytes(b"")
+    notebook.decide("0.0", "answer", b"5")
+
+    session = notebook.replayed()
+
+    assert session.namespace["x"] == 5
+
+
+def test_a_decision_about_another_announcement_of_that_name_waits_on(notebook: Notebook) -> None:
+    """A branch may have another act there: an old message must not decide about it."""
+    notebook.died(PAYS)
+    asked = AskedResolution("0.0", "answer", b"5", announced_ns=1)
+    queue_resolution(notebook.inbox(), "of another branch", asked)
+
+    session = _resolved(notebook, "answer", b"1")
+
     assert session.namespace["x"] == 1
 
 
