@@ -319,9 +319,7 @@ class Run:
         pending = list(unfinished.pending.values()) if unfinished is not None else []
         position = unfinished.position if unfinished is not None else 0
         doubtful = {
-            effect_name(position, each.lane, each.ordinal): each
-            for each in pending
-            if each.act
+            effect_name(position, each.lane, each.ordinal): each for each in pending if each.act
         }
         if not doubtful:
             raise UsageError("no act is in doubt in this kernel.")
