@@ -67,6 +67,23 @@ class Spool:
             yield piece
 
 
+class _Refused(Spool):
+    """What is no body: the library gets it as it is, and refuses it in its own words."""
+
+    def __init__(self, given: Any) -> None:
+        super().__init__()
+        self._given = given
+
+    def pieces(self) -> Any:
+        """Return what was given."""
+        return self._given
+
+
+def _is_body(given: Any) -> bool:
+    """Tell whether something can be drained. Nothing of the user's is called to find out."""
+    return any(hasattr(given, name) for name in ("read", "__iter__", "__getitem__"))
+
+
 def drain(body: Any, encoding: str, block_bytes: int) -> Spool:
     """Read a body that user code produces: a file, in blocks of that size, else an iterable.
 
@@ -105,6 +122,8 @@ class Bodies:
         unsent, self._unsent = self._unsent, None
         if unsent is not None and unsent[0] is body:
             return unsent[1]
+        if not _is_body(body):
+            return _Refused(body)
         position = _position_of(body)
         spool = drain(body, encoding, block_bytes)
         spool.position = position
