@@ -3,6 +3,7 @@
 show, diff, export and UI read only this.
 """
 
+from durable_kernel.history.outline import Extent, Outline, PositionOutline
 from durable_kernel.history.records import (
     INLINE_BYTES_MAX,
     Announced,
@@ -22,20 +23,14 @@ from durable_kernel.history.records import (
     RecordCodec,
     Resolved,
     Resumed,
+    Reused,
     Settled,
     Shutdown,
     Withdrawn,
     blob_list,
     blob_ref,
 )
-from durable_kernel.history.timeline import (
-    CallHistory,
-    Extent,
-    Outline,
-    PositionHistory,
-    PositionOutline,
-    position_history,
-)
+from durable_kernel.history.timeline import CallHistory, PositionHistory, position_history
 
 __all__ = [
     "INLINE_BYTES_MAX",
@@ -61,6 +56,7 @@ __all__ = [
     "RecordCodec",
     "Resolved",
     "Resumed",
+    "Reused",
     "Settled",
     "Shutdown",
     "Withdrawn",

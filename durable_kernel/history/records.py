@@ -44,6 +44,7 @@ __all__ = [
     "RecordCodec",
     "Resolved",
     "Resumed",
+    "Reused",
     "Settled",
     "Shutdown",
     "Withdrawn",
@@ -98,6 +99,8 @@ class Cell(Record):
     wall_ns: int
     request: Mapping[str, Any] = field(default_factory=dict)
     """What the front end said of it: cell_id, parent header, idents, store_history, expressions."""
+    donor: int = 0
+    """lsn of the `Cell` frame of the attempt before, whose outcomes it may reuse; 0: of none."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -271,6 +274,10 @@ class Branched(Record):
     position: int
     wall_ns: int
     reason: str = ""
+    reuses: bool = False
+    """Cells that take the place of those left behind may reuse their outcomes."""
+    repeats_acts: bool = False
+    """The user's word: these cells may do again what was done."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -304,6 +311,20 @@ class Withdrawn(Record):
     ordinal: int
 
 
+@dataclass(slots=True, kw_only=True)
+class Reused(Record):
+    """Consecutive calls of a lane were answered with what an earlier attempt recorded there.
+
+    They are the calls of the same lane and ordinals in the attempt `back` donors before this one.
+    """
+
+    CODE: ClassVar[int] = 19
+    lane: str
+    ordinal: int
+    count: int = 1
+    back: int = 1
+
+
 _ALL: tuple[type[Record], ...] = (
     Opened,
     Cell,
@@ -322,6 +343,7 @@ _ALL: tuple[type[Record], ...] = (
     Shutdown,
     Finished,
     Withdrawn,
+    Reused,
 )
 _TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
 

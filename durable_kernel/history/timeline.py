@@ -2,30 +2,29 @@
 
 Reads frames that somebody else scanned; decides nothing.
 
-Two passes keep memory bounded by the largest position. `Outline` folds the whole journal once and
+Two passes keep memory bounded by the largest position. `outline` folds the whole journal once and
 keeps, per position, where its frames lie (extents) and how it ended. `PositionHistory` is built
 from one position's frames when it is needed.
 
 A position may be attempted several times (a `Resumed` record for each further attempt): calls and
 observations add up over the attempts, outputs and notes of earlier attempts are superseded.
-`Branched(k)` takes positions >= k out of the timeline.
+Calls that a `Reused` record points at are the donor's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from durable_kernel.history.outline import PositionOutline
 from durable_kernel.history.records import (
     Announced,
-    Branched,
     Cell,
     Choice,
     Committed,
     Crossed,
-    Finished,
     Head,
     Noted,
     Observed,
@@ -36,6 +35,7 @@ from durable_kernel.history.records import (
     RecordCodec,
     Resolved,
     Resumed,
+    Reused,
     Settled,
     Shutdown,
     Withdrawn,
@@ -45,39 +45,9 @@ from durable_kernel.ports import Ending
 
 __all__ = [
     "CallHistory",
-    "Extent",
-    "Outline",
     "PositionHistory",
-    "PositionOutline",
     "position_history",
 ]
-
-_OUTLINED = frozenset(
-    each.CODE
-    for each in (
-        Opened,
-        Cell,
-        Resumed,
-        Announced,
-        Settled,
-        Crossed,
-        Committed,
-        Resolved,
-        Branched,
-        Shutdown,
-        Finished,
-        Withdrawn,
-    )
-)
-
-
-@dataclass(slots=True)
-class Extent:
-    """Consecutive frames in one segment: bytes [start, end) of its file."""
-
-    segment: int
-    start: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -90,6 +60,8 @@ class CallHistory:
     settled: Settled | None = None
     resolved: Resolved | None = None
     """The last decision of a user; a retry that was not settled leaves the call in doubt again."""
+    place: tuple[int, int] = (0, -1)
+    """Where it was announced: `Cell.donor` of that attempt, and its position."""
 
     @property
     def is_complete(self) -> bool:
@@ -99,162 +71,16 @@ class CallHistory:
         )
 
 
-@dataclass(slots=True)
-class PositionOutline:
-    """What the timeline keeps of every position."""
-
-    position: int
-    cell: Cell
-    extents: list[Extent] = field(default_factory=list)
-    attempts: int = 1
-    committed: Committed | None = None
-    crossings: list[Crossed] = field(default_factory=list)
-    pending: dict[tuple[str, int], Announced] = field(default_factory=dict)
-    """Announced and not settled, by lane and ordinal."""
-    announced: list[Announced] = field(default_factory=list)
-    """Acts begun here, in order, while the position is open; what a branch would leave behind."""
-    calls: int = 0
-
-    @property
-    def is_tainted(self) -> bool:
-        return any(each.is_act for each in self.crossings)
-
-    @property
-    def acts(self) -> list[Announced]:
-        """Acts begun here: what a branch would leave behind."""
-        return [each for each in self.announced if each.act]
-
-    def withdraw(self, record: Withdrawn) -> None:
-        """Put the call back in doubt, and forget the calls begun after it."""
-        for index, each in enumerate(self.announced):
-            if (each.lane, each.ordinal) == (record.lane, record.ordinal):
-                void = self.announced[index + 1 :]
-                del self.announced[index + 1 :]
-                self.calls -= len(void)
-                for later in void:
-                    self.pending.pop((later.lane, later.ordinal), None)
-                self.pending[each.lane, each.ordinal] = each
-                return
-
-    def add(self, frame: Frame) -> None:
-        last = self.extents[-1] if self.extents else None
-        if last is not None and last.segment == frame.segment and last.end == frame.offset:
-            last.end = frame.offset + frame.size
-        else:
-            self.extents.append(Extent(frame.segment, frame.offset, frame.offset + frame.size))
-
-
-class Outline:
-    """The whole run, folded.
-
-    Feed it frames in order with `add`; read its attributes at any time.
-    """
-
-    def __init__(self, records: RecordCodec) -> None:
-        self._records = records
-        self.openers: list[Opened] = []
-        self.positions: list[PositionOutline] = []
-        self.branches: list[Branched] = []
-        self.shutdown: Shutdown | None = None
-        self.finished: Finished | None = None
-        self.last_lsn = 0
-        self._current: PositionOutline | None = None
-
-    @classmethod
-    def of(cls, frames: Iterable[Frame], records: RecordCodec) -> Outline:
-        """Fold all frames; raises what the iterator of frames raises."""
-        outline = cls(records)
-        for frame in frames:
-            outline.add(frame)
-        return outline
-
-    @property
-    def genesis(self) -> bytes:
-        """Seed of the generators, from the first opener."""
-        return self.openers[0].genesis if self.openers else b""
-
-    @property
-    def open_position(self) -> PositionOutline | None:
-        """The position that began and was never committed: the interrupted cell."""
-        last = self.positions[-1] if self.positions else None
-        return last if last is not None and last.committed is None else None
-
-    @property
-    def status(self) -> str:
-        """One word: new, finished, failed, interrupted, in doubt, or idle."""
-        if not self.positions:
-            return "new"
-        if self.finished is not None:
-            return "finished" if self.finished.status == "ok" else "failed"
-        unfinished = self.open_position
-        if unfinished is None:
-            last = self.positions[-1].committed
-            return "idle" if last is None or last.status == "ok" else "failed"
-        doubtful = any(each.act for each in unfinished.pending.values())
-        return "in doubt" if doubtful else "interrupted"
-
-    def add(self, frame: Frame) -> None:
-        """Fold one frame. Payloads of observations, parts and outputs are not decoded."""
-        self.last_lsn = frame.lsn
-        if frame.type not in _OUTLINED:
-            if self._current is not None:
-                self._current.add(frame)
-            return
-        record = self._records.unpack(frame)
-        if isinstance(record, Cell):
-            self.positions.append(PositionOutline(record.position, record))
-            self._current = self.positions[-1]
-            self.finished = None
-        elif isinstance(record, Branched):
-            self._branch(record)
-        if self._current is not None:
-            self._current.add(frame)
-            self._fold_into(self._current, record)
-        self._fold_run(record)
-
-    def _branch(self, record: Branched) -> None:
-        self.branches.append(record)
-        self.positions = [each for each in self.positions if each.position < record.position]
-        self._current = None
-        self.finished = None
-
-    def _fold_run(self, record: Record) -> None:
-        match record:
-            case Opened():
-                self.openers.append(record)
-                self.shutdown = None
-            case Shutdown():
-                self.shutdown = record
-            case Finished():
-                self.finished = record
-
-    def _fold_into(self, current: PositionOutline, record: Record) -> None:
-        match record:
-            case Resumed():
-                current.attempts += 1
-            case Announced():
-                current.pending[record.lane, record.ordinal] = record
-                current.calls += 1
-                current.announced.append(record)
-            case Settled():
-                current.pending.pop((record.lane, record.ordinal), None)
-            case Withdrawn():
-                current.withdraw(record)
-            case Resolved(choice=choice) if choice != Choice.RETRY:
-                current.pending.pop((record.lane, record.ordinal), None)
-            case Crossed():
-                current.crossings.append(record)
-            case Committed():
-                current.committed = record
-                current.pending.clear()
-
-
 class PositionHistory:
     """Everything the journal knows of one position, ready for replay or for showing."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, donors: Sequence[PositionHistory] = ()) -> None:
         self.cell = cell
         self.position = cell.position
+        self.donors = donors
+        self.reused: dict[str, int] = {}
+        """How many calls of a lane, from its first on, an earlier attempt answered."""
+        self.last_ended: CallHistory | None = None
         self.calls: dict[str, list[CallHistory]] = {}
         self.soft: dict[tuple[str, str], list[Any]] = {}
         self.hard: dict[tuple[str, str], list[Any]] = {}
@@ -268,12 +94,20 @@ class PositionHistory:
         self._unseen: tuple[CallHistory, _Lengths] | None = None
 
     @classmethod
-    def of(cls, frames: Iterable[Frame], records: RecordCodec) -> PositionHistory:
-        """Build from the frames of one position's extents, in order; the first is its `Cell`."""
+    def of(
+        cls,
+        frames: Iterable[Frame],
+        records: RecordCodec,
+        donors: Sequence[PositionHistory] = (),
+    ) -> PositionHistory:
+        """Build from the frames of one position's extents, in order; the first is its `Cell`.
+
+        `donors` are the attempts that its `Reused` records point at, newest first.
+        """
         iterator = iter(frames)
         first = records.unpack(next(iterator))
         assert isinstance(first, Cell), "a position's extent begins with its Cell record"
-        history = cls(first)
+        history = cls(first, donors)
         for frame in iterator:
             history._add(records.unpack(frame))
         return history
@@ -308,7 +142,11 @@ class PositionHistory:
                 columns = self.hard if record.hard else self.soft
                 columns.setdefault((record.lane, record.kind), []).extend(record.values)
             case Announced():
-                self.calls.setdefault(record.lane, []).append(CallHistory(record))
+                place = (self.cell.donor, self.position)
+                call = CallHistory(record, place=place)
+                self.calls.setdefault(record.lane, []).append(call)
+            case Reused():
+                self._reuse(record)
             case Output():
                 if record.late is None or record.late == self.position:
                     self.outputs.append(record)
@@ -349,13 +187,29 @@ class PositionHistory:
             case Settled():
                 if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
                     self._before_interruption[record.lane, record.ordinal] = self._lengths()
-                self.calls[record.lane][record.ordinal].settled = record
+                self.last_ended = self.calls[record.lane][record.ordinal]
+                self.last_ended.settled = record
             case Withdrawn():
                 self._withdraw(record)
             case Resolved() if record.position == self.position:
-                self.calls[record.lane][record.ordinal].resolved = record
+                call = self.calls[record.lane][record.ordinal]
+                call.resolved = record
+                if call.is_complete:
+                    self.last_ended = call
             case _:
                 pass
+
+    def _reuse(self, record: Reused) -> None:
+        """Take calls of an earlier attempt as they stand there. One in doubt is so here too."""
+        source = self.donors[record.back - 1].calls[record.lane]
+        calls = self.calls.setdefault(record.lane, [])
+        for call in source[record.ordinal : record.ordinal + record.count]:
+            if call.is_complete:
+                self.last_ended = call
+            else:  # what becomes of it is recorded here, and is nothing of the donor's
+                call = replace(call, parts=list(call.parts))  # noqa: PLW2901 - the one to keep
+            calls.append(call)
+        self.reused[record.lane] = len(calls)
 
     def _lengths(self) -> _Lengths:
         return _Lengths(
@@ -388,12 +242,24 @@ def position_history(
 
     Checks integrity, not authenticity: that was done when the outline was made.
     """
+    donors: list[PositionHistory] = []
+    for each in reversed(list(outline.donors())):
+        donors.insert(0, _history(folder, each, records, donors))
+    return _history(folder, outline, records, donors)
+
+
+def _history(
+    folder: Path,
+    outline: PositionOutline,
+    records: RecordCodec,
+    donors: Sequence[PositionHistory],
+) -> PositionHistory:
     frames = (
         frame
         for extent in outline.extents
         for frame in read_extent(folder, extent.segment, extent.start, extent.end - extent.start)
     )
-    return PositionHistory.of(frames, records)
+    return PositionHistory.of(frames, records, tuple(donors))
 
 
 @dataclass(frozen=True, slots=True)

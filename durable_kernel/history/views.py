@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from durable_kernel.codec import plain
+from durable_kernel.history.outline import Outline, PositionOutline
 from durable_kernel.history.records import Choice
-from durable_kernel.history.timeline import CallHistory, Outline, PositionHistory, PositionOutline
+from durable_kernel.history.timeline import CallHistory, PositionHistory
 from durable_kernel.ports import REPEAT_NEVER, Act, Ending
 
 __all__ = ["call_view", "outline_view", "position_view", "when"]

@@ -1,5 +1,6 @@
 """replay: decides. Pure state machines over the history; no file, no clock, no library."""
 
+from durable_kernel.replay.donor import Donor, Forbidden, Reuse
 from durable_kernel.replay.doubt import (
     Doubt,
     InDoubtPolicy,
@@ -19,10 +20,13 @@ from durable_kernel.replay.machine import (
 
 __all__ = [
     "Diverges",
+    "Donor",
     "Doubt",
+    "Forbidden",
     "GoLive",
     "InDoubtPolicy",
     "PositionReplay",
+    "Reuse",
     "Serve",
     "ServeValue",
     "Unfinished",

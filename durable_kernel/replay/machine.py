@@ -24,7 +24,16 @@ from typing import Any
 from durable_kernel.history import Announced, CallHistory, PositionHistory
 from durable_kernel.ports import Call
 
-__all__ = ["Diverges", "GoLive", "PositionReplay", "Serve", "ServeValue", "Unfinished", "Verdict"]
+__all__ = [
+    "Diverges",
+    "GoLive",
+    "PositionReplay",
+    "Serve",
+    "ServeValue",
+    "Unfinished",
+    "Verdict",
+    "is_same_call",
+]
 
 _ORDER_HINT = (
     "the same call stands later in the journal, so the order differs. Iterating a set of plain "
@@ -111,7 +120,7 @@ class PositionReplay:
         if ordinal >= len(recorded):
             return self._beyond(lane, asked.label) or self._advance(lane, ordinal, GoLive(ordinal))
         call = recorded[ordinal]
-        if not _is_same(call.announced, asked):
+        if not is_same_call(call.announced, asked):
             return self._diverges(recorded[ordinal:], asked, _differences(call.announced, asked))
         self.hard_left -= 1
         self._next[lane] = ordinal + 1
@@ -178,12 +187,12 @@ class PositionReplay:
     def _diverges(
         self, left: Sequence[CallHistory], asked: Call, differences: tuple[str, ...]
     ) -> Diverges:
-        is_reordered = any(_is_same(later.announced, asked) for later in left[1:])
+        is_reordered = any(is_same_call(later.announced, asked) for later in left[1:])
         cause = _ORDER_HINT if is_reordered else _EDIT_HINT
         return Diverges(left[0].announced.label, asked.label, differences, cause)
 
 
-def _is_same(recorded: Announced, asked: Call) -> bool:
+def is_same_call(recorded: Announced, asked: Call | Announced) -> bool:
     """Tell whether it is the same call. Each replayed call pays for this."""
     ours, theirs = recorded.identity, asked.identity
     if recorded.kind != asked.kind or len(ours) != len(theirs):

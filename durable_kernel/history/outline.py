@@ -1,0 +1,268 @@
+"""Outline: the whole journal folded once, and what each position keeps of it.
+
+Per position: where its frames lie (extents), what it announced, how it ended. `timeline` builds the
+history of one position from its extents when it is needed, so memory stays bounded by the largest.
+
+`Branched(k)` takes positions >= k out of the timeline. With `reuses` they wait to be *donors*: a
+later `Cell` names the one it takes the place of, and its `Reused` records point at calls of that
+donor, or of the donor's own donors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from durable_kernel.history.records import (
+    Announced,
+    Branched,
+    Cell,
+    Choice,
+    Committed,
+    Crossed,
+    Finished,
+    Opened,
+    Record,
+    RecordCodec,
+    Resolved,
+    Resumed,
+    Reused,
+    Settled,
+    Shutdown,
+    Withdrawn,
+)
+from durable_kernel.journal import Frame
+
+__all__ = ["Extent", "Outline", "PositionOutline"]
+
+_OUTLINED = frozenset(
+    each.CODE
+    for each in (
+        Opened,
+        Cell,
+        Resumed,
+        Announced,
+        Settled,
+        Crossed,
+        Committed,
+        Resolved,
+        Branched,
+        Shutdown,
+        Finished,
+        Withdrawn,
+        Reused,
+    )
+)
+
+
+@dataclass(slots=True)
+class Extent:
+    """Consecutive frames in one segment: bytes [start, end) of its file."""
+
+    segment: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class PositionOutline:
+    """What the timeline keeps of every position."""
+
+    position: int
+    cell: Cell
+    extents: list[Extent] = field(default_factory=list)
+    attempts: int = 1
+    committed: Committed | None = None
+    crossings: list[Crossed] = field(default_factory=list)
+    pending: dict[tuple[str, int], Announced] = field(default_factory=dict)
+    """Announced and not settled, by lane and ordinal."""
+    announced: list[Announced] = field(default_factory=list)
+    """Acts begun here, in order, while the position is open; what a branch would leave behind."""
+    calls: int = 0
+    reused: int = 0
+    """How many of the calls were answered with what an earlier attempt recorded."""
+    lsn: int = 0
+    """Of its `Cell` frame: the name of this attempt."""
+    donor: PositionOutline | None = None
+    left_by: Branched | None = None
+    placed: dict[tuple[str, int], Announced] = field(default_factory=dict)
+    """`announced` by lane and ordinal, once somebody reuses them."""
+
+    def donors(self) -> Iterator[PositionOutline]:
+        """Yield the attempts that this one may reuse, newest first."""
+        each = self.donor
+        while each is not None:
+            yield each
+            each = each.donor
+
+    @property
+    def is_tainted(self) -> bool:
+        return any(each.is_act for each in self.crossings)
+
+    @property
+    def acts(self) -> list[Announced]:
+        """Acts begun here: what a branch would leave behind."""
+        return [each for each in self.announced if each.act]
+
+    @property
+    def has_failed(self) -> bool:
+        """True when its cell raised: the run goes on by running it again."""
+        return (
+            self.committed is not None
+            and self.committed.status == "error"
+            and not self.committed.asked_exit
+        )
+
+    def reuse(self, record: Reused) -> None:
+        """Count calls of an earlier attempt as calls of this one."""
+        donor = list(self.donors())[record.back - 1]
+        if not donor.placed:  # once: a cell that prints between its calls has a record for each
+            donor.placed = {(each.lane, each.ordinal): each for each in donor.announced}
+        for ordinal in range(record.ordinal, record.ordinal + record.count):
+            place = (record.lane, ordinal)
+            self.announced.append(donor.placed[place])
+            if place in donor.pending:
+                self.pending[place] = donor.placed[place]
+        self.calls += record.count
+        self.reused += record.count
+
+    def withdraw(self, record: Withdrawn) -> None:
+        """Put the call back in doubt, and forget the calls begun after it."""
+        for index, each in enumerate(self.announced):
+            if (each.lane, each.ordinal) == (record.lane, record.ordinal):
+                void = self.announced[index + 1 :]
+                del self.announced[index + 1 :]
+                self.calls -= len(void)
+                for later in void:
+                    self.pending.pop((later.lane, later.ordinal), None)
+                self.pending[each.lane, each.ordinal] = each
+                return
+
+    def add(self, frame: Frame) -> None:
+        last = self.extents[-1] if self.extents else None
+        if last is not None and last.segment == frame.segment and last.end == frame.offset:
+            last.end = frame.offset + frame.size
+        else:
+            self.extents.append(Extent(frame.segment, frame.offset, frame.offset + frame.size))
+
+
+class Outline:
+    """The whole run, folded.
+
+    Feed it frames in order with `add`; read its attributes at any time.
+    """
+
+    def __init__(self, records: RecordCodec) -> None:
+        self._records = records
+        self.openers: list[Opened] = []
+        self.positions: list[PositionOutline] = []
+        self.branches: list[Branched] = []
+        self.waiting: list[PositionOutline] = []
+        """Attempts left behind whose outcomes may be reused, and that nothing took the place of."""
+        self.shutdown: Shutdown | None = None
+        self.finished: Finished | None = None
+        self.last_lsn = 0
+        self._current: PositionOutline | None = None
+
+    @classmethod
+    def of(cls, frames: Iterable[Frame], records: RecordCodec) -> Outline:
+        """Fold all frames; raises what the iterator of frames raises."""
+        outline = cls(records)
+        for frame in frames:
+            outline.add(frame)
+        return outline
+
+    @property
+    def genesis(self) -> bytes:
+        """Seed of the generators, from the first opener."""
+        return self.openers[0].genesis if self.openers else b""
+
+    @property
+    def open_position(self) -> PositionOutline | None:
+        """The position that began and was never committed: the interrupted cell."""
+        last = self.positions[-1] if self.positions else None
+        return last if last is not None and last.committed is None else None
+
+    @property
+    def status(self) -> str:
+        """One word: new, finished, failed, interrupted, in doubt, or idle."""
+        if not self.positions:
+            return "new"
+        if self.finished is not None:
+            return "finished" if self.finished.status == "ok" else "failed"
+        unfinished = self.open_position
+        if unfinished is None:
+            last = self.positions[-1].committed
+            return "idle" if last is None or last.status == "ok" else "failed"
+        doubtful = any(each.act for each in unfinished.pending.values())
+        return "in doubt" if doubtful else "interrupted"
+
+    def add(self, frame: Frame) -> None:
+        """Fold one frame. Payloads of observations, parts and outputs are not decoded."""
+        self.last_lsn = frame.lsn
+        if frame.type not in _OUTLINED:
+            if self._current is not None:
+                self._current.add(frame)
+            return
+        record = self._records.unpack(frame)
+        if isinstance(record, Cell):
+            self._begin(record, frame.lsn)
+        elif isinstance(record, Branched):
+            self.branch(record)
+        if self._current is not None:
+            self._current.add(frame)
+            self._fold_into(self._current, record)
+        self._fold_run(record)
+
+    def branch(self, record: Branched) -> None:
+        """Take the positions from `record.position` on out of the timeline."""
+        self.branches.append(record)
+        left = [each for each in self.positions if each.position >= record.position]
+        self.positions = self.positions[: len(self.positions) - len(left)]
+        if not record.reuses:
+            self.waiting = [each for each in self.waiting if each.position < record.position]
+            left = []
+        for each in left:
+            each.left_by = record
+        self.waiting = left + self.waiting
+        self._current = None
+        self.finished = None
+
+    def _begin(self, record: Cell, lsn: int) -> None:
+        donor = next((each for each in self.waiting if each.lsn == record.donor), None)
+        self.waiting = [each for each in self.waiting if each is not donor]
+        self._current = PositionOutline(record.position, record, lsn=lsn, donor=donor)
+        self.positions.append(self._current)
+        self.finished = None
+
+    def _fold_run(self, record: Record) -> None:
+        match record:
+            case Opened():
+                self.openers.append(record)
+                self.shutdown = None
+            case Shutdown():
+                self.shutdown = record
+            case Finished():
+                self.finished = record
+
+    def _fold_into(self, current: PositionOutline, record: Record) -> None:
+        match record:
+            case Resumed():
+                current.attempts += 1
+            case Announced():
+                current.pending[record.lane, record.ordinal] = record
+                current.calls += 1
+                current.announced.append(record)
+            case Reused():
+                current.reuse(record)
+            case Settled():
+                current.pending.pop((record.lane, record.ordinal), None)
+            case Withdrawn():
+                current.withdraw(record)
+            case Resolved(choice=choice) if choice != Choice.RETRY:
+                current.pending.pop((record.lane, record.ordinal), None)
+            case Crossed():
+                current.crossings.append(record)
+            case Committed():
+                current.committed = record
+                current.pending.clear()
