@@ -43,10 +43,6 @@ def announced(ordinal: int, word: str, lane: str = "") -> Announced:
     )
 
 
-def error_of(kind: str) -> list[Any]:
-    return [kind, "", [], {}]
-
-
 def records_of(line: str, lane: str = "") -> list[Record]:
     records: list[Record] = [cell()]
     ordinal, status = 0, "error"
@@ -64,44 +60,32 @@ def records_of(line: str, lane: str = "") -> list[Record]:
         else:
             records += _call(ordinal, word, lane)
             ordinal += 1
-    return records if status == "open" else [*records, committed(status=status)]
+    return [*records, committed(status=status)]
 
 
 ENDINGS = {
-    "cut": None,
-    "interrupted": Settled(
-        ordinal=0, lane="", ending=2, error=error_of("builtins:KeyboardInterrupt")
-    ),
-    "closed": Settled(ordinal=0, lane="", ending=2, error=error_of("builtins:GeneratorExit")),
-    "undecided": Settled(ordinal=0, lane="", ending=int(Ending.INTERRUPTED)),
-    "lost": Settled(ordinal=0, lane="", ending=int(Ending.LOST)),
-    "refused": Settled(
-        ordinal=0, lane="", ending=1, error=error_of("durable_kernel.errors:JournalFullError")
-    ),
-    "failing": Settled(ordinal=0, lane="", ending=1, error=error_of("builtins:OSError")),
-    "denied": Resolved(position=0, lane="", ordinal=0, choice="fail", wall_ns=0),
+    "interrupted": (Ending.ABANDONED, "builtins:KeyboardInterrupt"),
+    "closed": (Ending.ABANDONED, "builtins:GeneratorExit"),
+    "left": (Ending.INTERRUPTED, ""),
+    "lost": (Ending.LOST, ""),
+    "refused": (Ending.ERROR, "durable_kernel.errors:JournalFullError"),
+    "failing": (Ending.ERROR, "builtins:OSError"),
 }
 
 
 def _call(ordinal: int, word: str, lane: str) -> list[Record]:
-    how, _, asked = word.partition(" ")
+    how, _, rest = word.partition(" ")
+    if how == "cut":
+        return [announced(ordinal, rest, lane)]
+    if how == "denied":
+        denied = Resolved(position=0, lane=lane, ordinal=ordinal, choice="fail", wall_ns=0)
+        return [announced(ordinal, rest, lane), denied]
     if how not in ENDINGS:
         return [announced(ordinal, word, lane), Settled(ordinal=ordinal, lane=lane, value=ordinal)]
-    ending = ENDINGS[how]
-    begun = announced(ordinal, asked, lane)
-    if ending is None:
-        return [begun]
-    code, payload = RecordCodec().pack(ending)
-    values = RecordCodec().decode(payload)
-    place = 2 if isinstance(ending, Resolved) else 0
-    values[place], values[place - 1 if place else 1] = ordinal, lane
-    again: Record
-    if isinstance(ending, Resolved):
-        again = Resolved(position=0, lane=lane, ordinal=ordinal, choice="fail", wall_ns=0)
-    else:
-        again = Settled(ordinal=ordinal, lane=lane, ending=ending.ending, error=ending.error)
-    assert code == again.CODE
-    return [begun, again]
+    ending, kind = ENDINGS[how]
+    error = [kind, "", [], {}] if kind else None
+    settled = Settled(ordinal=ordinal, lane=lane, ending=int(ending), error=error)
+    return [announced(ordinal, rest, lane), settled]
 
 
 def history(line: str, donors: tuple[PositionHistory, ...] = ()) -> PositionHistory:
@@ -217,7 +201,7 @@ CASES = {
     "nor one whose answer the disk had no room for": Case(
         ["lost POST b"], "POST b", "forbidden: POST b"
     ),
-    "nor one that nobody decided about": Case(["undecided POST b"], "POST b", "forbidden: POST b"),
+    "nor one that nobody decided about": Case(["left POST b"], "POST b", "forbidden: POST b"),
     "a call that a full disk refused never left": Case(["refused POST b"], "POST b", "live"),
     "an answer left unread in the middle is served": Case(
         ["closed GET a, GET b"], "GET a, GET b", "reuse 1, reuse 1"
