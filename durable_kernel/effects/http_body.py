@@ -11,9 +11,9 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import IO, Any
 
+from durable_kernel.effects.whose_secrets import current_secrets
 from durable_kernel.ports import suspended
 
 __all__ = ["Bodies", "Spool", "drain"]
@@ -29,14 +29,16 @@ class Spool:
         self.size_bytes = 0
         self.was_read = False
         self.position: int | None = None
-        self._hash = blake2b(digest_size=16)
+        secrets = current_secrets()
+        assert secrets is not None, "bodies are drained in a lane"
+        self._hash = secrets.body_hash()
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
 
     @property
     def digest(self) -> str:
         """32 hexadecimal digits, or "" of an empty body; equals `http_wire.body_digest`."""
-        return self._hash.hexdigest() if self.size_bytes else ""
+        return self._hash.hexdigest()
 
     def add(self, piece: bytes) -> None:
         """Append the next piece."""

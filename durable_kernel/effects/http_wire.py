@@ -3,7 +3,7 @@
 Shared by the hooks of the HTTP libraries and knows none of them: a method and a URL are text,
 headers are raw pairs of bytes in their order on the wire.
 
-    Call      kind "http"; identity = method, url, body (its BLAKE2b), and idempotency_key if any
+    Call      kind "http"; identity = method, url, body (`body_digest`), and idempotency_key if any
     head      {"status": int, "headers": [[name, value]…], "http_version": bytes,
               "reason": bytes or None}
     parts     bytes of the body as they came: de-chunked, still content-encoded
@@ -11,9 +11,9 @@ headers are raw pairs of bytes in their order on the wire.
               ERROR, ABANDONED: `error.extra["elapsed_us"]`; raised in place of the head, or
               behind the recorded parts
 
-Secrets of a request are replaced by short hashes before anything else sees them: the code that is
-run again rebuilds them. Secrets of an answer (Set-Cookie) are what replay must serve, so they
-travel as `ports.Secret`. The hashes have no key: they hide tokens, not guessable passwords.
+Secrets of a request are replaced by hashes under the key of the run before anything else sees them:
+the code that is run again rebuilds them. Secrets of an answer (Set-Cookie) are what replay must
+serve, so they travel as `ports.Secret`; for its body see `http_answers`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,17 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from durable_kernel.effects.whose_secrets import current_secrets
 from durable_kernel.errors import AnswerRejectedError
-from durable_kernel.ports import REPEAT_NEVER, Act, Call, Ending, Outcome, Repeat, Secret
+from durable_kernel.ports import (
+    REPEAT_NEVER,
+    Act,
+    Call,
+    Ending,
+    Outcome,
+    Repeat,
+    Secret,
+)
 
 __all__ = [
     "SAFE_METHODS",
@@ -83,10 +92,14 @@ _SHOWN = {
 }
 _CONDITIONAL = frozenset(_CONDITIONS)
 
-_SECRET_PARAMETERS = frozenset(
-    {"auth", "authorization", "code", "jwt", "key", "pwd", "session", "sid", "sig"}
-)
-_SECRET_WORDS = ("apikey", "credential", "passw", "secret", "signature", "token", "_key", "-key")
+_SECRET_PARAMETERS = frozenset({
+    "assertion", "auth", "authorization", "code", "hmac", "jwt", "key", "otp", "pass", "pwd",
+    "sas", "session", "sid", "sig", "sign", "ticket",
+})  # fmt: skip
+_SECRET_WORDS = (
+    "accesskey", "apikey", "credential", "passphrase", "passw", "secret", "signature", "token",
+    "verifier", "_key", "-key",
+)  # fmt: skip
 _MAYBE_SECRET_QUERY = re.compile(
     "|".join(["%", r"\+", *_SECRET_WORDS, rf"(?:^|&)(?:{'|'.join(sorted(_SECRET_PARAMETERS))})="]),
     re.IGNORECASE,
@@ -107,20 +120,24 @@ _ANSWER_SECRETS = frozenset(
 _VALIDATORS = (b"etag", b"last-modified", b"content-encoding", b"content-length")
 
 _DIGEST_BYTES = 16
-_NO_BODY = ""
 
 
 # --- requests -------------------------------------------------------------------------------------
 
 
 def body_digest(body: bytes) -> str:
-    """Hash a request body: 32 hexadecimal digits, or "" of an empty body."""
-    return blake2b(body, digest_size=_DIGEST_BYTES).hexdigest() if body else _NO_BODY
+    """Hash a request body with the key of the run: 32 hexadecimal digits, "" of an empty one."""
+    secrets = current_secrets()
+    return secrets.body_digest(body) if secrets is not None else ""
 
 
 def hash_secret(value: bytes) -> str:
-    """Stand in for a secret: equal secrets look equal, and nothing else is told of them."""
-    return "hash:" + blake2b(value, digest_size=6, person=b"durable-secret").hexdigest()
+    """Stand in for a secret: equal ones look equal within a run, and nothing else is told of them.
+
+    Where there is no run, all look equal.
+    """
+    secrets = current_secrets()
+    return secrets.hide(value) if secrets is not None else "hash:"
 
 
 class RequestHeaders(NamedTuple):

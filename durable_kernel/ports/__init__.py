@@ -1,10 +1,11 @@
 """Ports: the words in which an effect speaks to the kernel.
 
 `words` holds them; `raised` raises recorded exceptions again, `cancelling` lets calls be cancelled
-again.
+again, `hiding` keeps secrets off the disk.
 """
 
 from durable_kernel.ports.cancelling import await_cancellation
+from durable_kernel.ports.hiding import SECRETS, BodyHash, Guard, Secrets
 from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
 from durable_kernel.ports.words import (
     CURRENT_LANE,
@@ -36,17 +37,21 @@ __all__ = [
     "REPEATABLE",
     "REPEAT_ALWAYS",
     "REPEAT_NEVER",
+    "SECRETS",
     "Act",
     "AnswerParser",
+    "BodyHash",
     "Call",
     "Ending",
     "ErrorFacts",
+    "Guard",
     "Lane",
     "Outcome",
     "Port",
     "Repeat",
     "ReplayedError",
     "Secret",
+    "Secrets",
     "Source",
     "Step",
     "Witness",

@@ -25,7 +25,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from durable_kernel.ports.hiding import Guard, Secrets
 
 __all__ = [
     "CURRENT_LANE",
@@ -85,7 +88,8 @@ class Call:
     `identity` is verified on replay, field by field; `details` are recorded and shown, never
     verified (H32). Both hold values that the codec carries; secrets are redacted before they get
     here. `label` is one line for people. `runs_user_code`: the real call executes user code (a step
-    body), so generator states belong to its outcome (H9).
+    body), so generator states belong to its outcome (H9). `guard` makes, of the head of an answer,
+    who says which of its parts are secret (`hiding`).
     """
 
     kind: str
@@ -95,6 +99,7 @@ class Call:
     act: Act = Act.OBSERVATION
     repeat: Repeat = REPEAT_ALWAYS
     runs_user_code: bool = False
+    guard: Callable[[Any], Guard] | None = None
 
 
 class Ending(IntEnum):
@@ -221,6 +226,10 @@ class Port(Protocol):
     """
 
     run_id: str
+
+    @property
+    def secrets(self) -> Secrets:
+        """Stand-ins for secrets of requests, and the values known to be secret (`hiding`)."""
 
     def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
         """Announce a call, or find it in the journal.

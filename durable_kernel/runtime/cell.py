@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from durable_kernel.errors import JournalError, JournalFullError, RunSuspendedError
 from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
-from durable_kernel.ports import entered
+from durable_kernel.ports import SECRETS, entered
 from durable_kernel.replay import PositionReplay
 from durable_kernel.runtime.parking import effect_name
 
@@ -107,6 +107,8 @@ class CellExecution:
         self._started = (_perf_counter(), _process_time())
         self._entered = entered(self._lane)
         self._entered.__enter__()
+        self._secrets_before = SECRETS.get()
+        SECRETS.set(run.secrets)
         return self
 
     def __exit__(
@@ -115,6 +117,7 @@ class CellExecution:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        SECRETS.set(self._secrets_before)
         self._entered.__exit__(kind, error, trace)
         self._run.end_cell(self)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
     DivergenceError,
     JournalFullError,
@@ -83,12 +84,14 @@ class RunPort:
         journal: Journal,
         storing: Storing,
         *,
+        secrets: KnownSecrets,
         world: World,
         policy: InDoubtPolicy,
         interrupts: Interrupts,
         leave: Callable[[int], None],
     ) -> None:
         self.run_id = journal.run_id
+        self.secrets = secrets
         self.latch: Stop | None = None
         self.parked: Parked | None = None
         self.position = -1

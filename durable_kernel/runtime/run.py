@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from os import urandom as _urandom  # bound before any hook: our own entropy is no record
 from typing import Any
 
+from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
     BranchRefusedError,
     DivergenceError,
@@ -72,6 +73,7 @@ class Run:
         self.run_id = place.run_id
         self.place = place
         self.settings = settings
+        self.secrets = KnownSecrets(store.redaction_key(place.run_id))
         self.outline = outline
         self.interrupts = Interrupts()
         self.world = surroundings.world
@@ -91,6 +93,7 @@ class Run:
         self.port = RunPort(
             journal,
             self.storing,
+            secrets=self.secrets,
             world=self.world,
             policy=settings.in_doubt,
             interrupts=self.interrupts,

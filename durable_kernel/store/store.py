@@ -98,9 +98,9 @@ class Store:
         """Return the 32 bytes that sign messages to one run; None while the user has no key."""
         return self._keys.derive(INBOX, run_id) if self._keys.exist() else None
 
-    def redaction_key(self) -> bytes:
-        """Return the 32 bytes that replace request secrets: the same secret looks the same."""
-        return self._keys.derive(REDACTED)
+    def redaction_key(self, run_id: str) -> bytes:
+        """Return the 32 bytes that hide request secrets: one looks the same in all of a run."""
+        return self._keys.derive(REDACTED, run_id)
 
     # --- finding -------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import DivergenceError, RequestInterrupted, WorldClosedError
 from durable_kernel.ports import (
     AnswerParser,
@@ -106,6 +107,7 @@ class FakePort:
         )
         self._doubt = doubt
         self._ordinals: Counter[str] = Counter()
+        self.secrets = KnownSecrets(b"fake port, not a secret key here")
         self.lanes: dict[str, Lane] = {}
         self.calls: list[Call] = []
         self.steps: list[FakeStep] = []

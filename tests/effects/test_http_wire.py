@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from durable_kernel.codec import KnownSecrets
 from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_wire import (
     AnswerChangedError,
@@ -22,7 +24,15 @@ from durable_kernel.effects.http_wire import (
     redact_url,
 )
 from durable_kernel.errors import AnswerRejectedError
-from durable_kernel.ports import Act, Call, Secret
+from durable_kernel.ports import SECRETS, Act, Call, Secret
+
+
+@pytest.fixture(autouse=True)
+def _run() -> Iterator[None]:
+    """Be where a run has a key."""
+    token = SECRETS.set(KnownSecrets(b"k" * 32))
+    yield
+    SECRETS.reset(token)
 
 
 def describe(method: str, *headers: tuple[bytes, bytes], url: str = "http://a.example/x") -> Call:

@@ -34,10 +34,11 @@ def test_each_use_and_each_run_has_a_key_of_its_own(tmp_path: Path) -> None:
         store.run_key("b"),
         store.seal_key("a"),
         store.seal_key("b"),
-        store.redaction_key(),
+        store.redaction_key("a"),
+        store.redaction_key("b"),
     }
 
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert {len(key) for key in keys} == {KEY_BYTES}
     assert store_at(tmp_path).run_key("a") == store.run_key("a")
 
