@@ -178,18 +178,24 @@ class RunNotFoundError(RunError):
 
 
 class UntrustedRunError(RunError):
-    """Frames that were not signed with this user's key. Nothing of the run was executed."""
+    """Frames that were not signed with this user's key. Nothing of the run was executed.
 
-    def __init__(self, run_id: str, path: Path | str, offset: int) -> None:
-        super().__init__(run_id, path, offset)
-        self.run_id, self.path, self.offset = run_id, Path(path), offset
+    `why`: sentences that say whose key it may have been, where that is known.
+    """
+
+    def __init__(self, run_id: str, path: Path | str, offset: int, why: str = "") -> None:
+        super().__init__(run_id, path, offset, why)
+        self.run_id, self.path, self.offset, self.why = run_id, Path(path), offset, why
 
     def __str__(self) -> str:
+        is_frame = self.path.suffix == ".dkj"
+        what = f"the frame at {self.path}, byte {self.offset}" if is_frame else str(self.path)
+        why = self.why or "It was written by somebody else, with a lost key, or changed afterwards."
         return (
-            f"run {self.run_id}: the frame at {self.path}, byte {self.offset} was not signed with "
-            "your key, so nothing of this run is executed. It was written by somebody else, with "
-            f"a lost key, or changed afterwards. Look at it with `durable show {self.run_id}`; "
-            f"`durable trust {self.run_id}` accepts exactly these bytes as your own."
+            f"run {self.run_id}: {what} was not signed with your key, so nothing of this run is "
+            f"executed. {why} `durable show {self.run_id}` and `durable log` read it without a "
+            f"key; `durable trust {self.run_id}` shows what would run, and accepts exactly these "
+            "bytes as your own."
         )
 
 
@@ -204,7 +210,8 @@ class RunMovedError(RunError):
         return (
             f"run {self.run_id} lived at {self.recorded}, and is now at {self.found}. If both "
             "copies went on, acts would happen twice. If you moved it: `durable trust "
-            f"{self.run_id} --moved`. If it is a copy, start a new run."
+            f"{self.run_id} --moved` (or `durable run … --adopt`). If it is a copy: `durable trust "
+            f"{self.run_id} --copied` puts it away, and its notebook starts a run of its own."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "stderr",
     "stdout",
     "table",
+    "visible",
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
@@ -30,6 +32,7 @@ RunArgument = Annotated[
     typer.Argument(metavar="RUN", help="A run's id, a unique beginning of it, or its notebook."),
 ]
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -59,6 +62,17 @@ def table(*columns: str, title: str | None = None) -> Table:
     for name in columns:
         drawn.add_column(name, overflow="fold")
     return drawn
+
+
+def visible(text: str) -> str:
+    """Show what a terminal would obey or hide (escapes, other directions of writing) as escapes.
+
+    The text of a run may be somebody else's: what is shown has to be what would run.
+    """
+    return "".join(
+        each if each in "\n\t" or unicodedata.category(each) not in _UNSEEN else ascii(each)[1:-1]
+        for each in text
+    )
 
 
 def age(wall_ns: int) -> str:

@@ -57,6 +57,9 @@ def run(
     repeat_acts: Annotated[
         bool, typer.Option("--repeat-acts", help="Allow an edited cell to repeat acts.")
     ] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="The run was moved here; no other copy goes on.")
+    ] = False,
 ) -> None:
     """Execute a notebook durably. Kill it at any moment, run the same command, and it goes on."""
     if fresh and resume:
@@ -72,6 +75,7 @@ def run(
         home=open_store().home,
         redo=redo,
         repeat_acts=repeat_acts,
+        adopt=adopt,
     )
     with _Bar(stderr()) as bar:
         code = run_notebook(request, bar)

@@ -75,6 +75,7 @@ class RunRequest:
     home: Path | None = None
     redo: bool = False
     repeat_acts: bool = False
+    adopt: bool = False
     cell_timeout_s: int | None = None
 
 
@@ -118,6 +119,10 @@ def run_notebook(request: RunRequest, progress: Progress) -> Exit:
         resume_within_s=request.resume_within_s,
     )
     progress.say(chosen.sentence)
+    if lost := store.lost_key():
+        progress.say(lost)
+    if request.adopt:
+        store.adopt(chosen.place)
     if chosen.is_finished:
         return Exit.DONE
     return asyncio.run(_Runner(request, progress, store, chosen, notebook).run())

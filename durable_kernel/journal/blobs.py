@@ -30,7 +30,7 @@ from durable_kernel.errors import (
     JournalPoisonedError,
 )
 from durable_kernel.journal.disk import REAL_DISK, Disk
-from durable_kernel.journal.files import NO_ROOM, write_whole
+from durable_kernel.journal.files import NO_ROOM, open_regular, write_whole
 from durable_kernel.journal.segments import TEMPORARY_SUFFIX
 
 RAW = "raw"
@@ -130,7 +130,7 @@ class BlobStore:
     def _verified(self, ref: BlobRef) -> BinaryIO:
         path = self.path(ref)
         try:
-            stored = path.open("rb")
+            stored = os.fdopen(open_regular(path), "rb")
         except FileNotFoundError:
             raise JournalCorruptError(path, 0, "this blob is missing") from None
         hasher = blake3()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import sys
 import weakref
 from contextlib import suppress
@@ -19,10 +20,12 @@ from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
-from durable_kernel.errors import RunLockedError
+from durable_kernel.errors import JournalCorruptError, RunLockedError
+from durable_kernel.journal.files import open_regular
 
 LOCK_NAME = "LOCK"
 HOLDER_BYTES_MAX = 4096
+_ADVICE = "Nothing was changed. Remove it: the file LOCK holds nothing and is made anew."
 RETRY_EVERY_S = 0.01
 LOOK_S_MAX = 0.05  # `is_locked` holds a shared lock for an instant; that must not refuse a writer
 
@@ -38,8 +41,15 @@ class RunLock:
     @classmethod
     def acquire(cls, folder: Path, *, timeout_s: float = 0) -> RunLock:
         """Take the lock, waiting up to `timeout_s`. Raises RunLockedError naming the holder."""
-        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            found = f"it can't be opened to be locked ({error.strerror})"
+            raise JournalCorruptError(folder / LOCK_NAME, 0, found, _ADVICE) from None
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                found = "this is no file, and is not locked"
+                raise JournalCorruptError(folder / LOCK_NAME, 0, found, _ADVICE)
             deadline = monotonic() + max(timeout_s, LOOK_S_MAX)
             while not _try_lock(fd, fcntl.LOCK_EX):
                 if monotonic() >= deadline:
@@ -78,9 +88,9 @@ class RunLock:
 def is_locked(folder: Path) -> str | None:
     """Return what the living writer wrote about itself ("" if nothing), None when there is none."""
     try:
-        fd = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+        fd = open_regular(folder / LOCK_NAME)
+    except (FileNotFoundError, JournalCorruptError):
+        return None  # what is no file was never locked
     try:
         if _try_lock(fd, fcntl.LOCK_SH):
             return None

@@ -35,6 +35,7 @@ from durable_kernel.journal.damage import (
     judge_segment_header,
     read_from,
 )
+from durable_kernel.journal.files import open_regular
 from durable_kernel.journal.format import (
     FRAME_HEADER,
     NO_TAG,
@@ -109,7 +110,7 @@ def read_extent(folder: Path, segment: int, offset: int, size: int) -> list[Fram
     """
     path = segment_path(folder, segment)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_regular(path)
     except FileNotFoundError:
         raise JournalCorruptError(path, 0, "this segment is missing") from None
     try:
@@ -205,7 +206,7 @@ class Reading:
             for number in count(first):
                 path = segment_path(self.folder, number)
                 try:
-                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    fd = open_regular(path)
                 except FileNotFoundError:
                     break
                 try:

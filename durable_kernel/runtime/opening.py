@@ -102,6 +102,8 @@ def open_run(
     if place.meta.begun_ns is None:
         journal.sync()  # META must not promise frames that a power cut can still take
         store.begin(place)
+    if lost := store.lost_key():
+        run.tell(lost)
     if journal.repaired is not None:
         run.tell(str(journal.repaired))
     return run
@@ -116,15 +118,16 @@ def _journal(store: Store, place: RunPlace, level: Level, disk: Disk, outline: O
             raise JournalCorruptError(place.folder, 0, "the journal of this run is missing")
         return Journal.create(place.folder, run_id=run_id, key=key, level=level, disk=disk)
     store.check_place(place)
-    journal = Journal.open(
-        place.folder,
-        run_id=run_id,
-        key=key,
-        level=level,
-        disk=disk,
-        anchor=store.anchor(run_id),
-        on_frame=outline.add,
-    )
+    with store.explaining(run_id):
+        journal = Journal.open(
+            place.folder,
+            run_id=run_id,
+            key=key,
+            level=level,
+            disk=disk,
+            anchor=store.anchor(run_id),
+            on_frame=outline.add,
+        )
     if had_frames and not outline.openers:
         journal.close()
         raise JournalCorruptError(place.folder, 0, "the journal of this run is empty by now")

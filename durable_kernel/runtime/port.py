@@ -22,6 +22,7 @@ from typing import Any
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
     DivergenceError,
+    DurableError,
     JournalFullError,
     RequestInterrupted,
     RunSuspendedError,
@@ -302,7 +303,7 @@ class RunPort:
             raise self._interruption_of(call.announced)
         if call.settled is not None and call.settled.generators is not None:
             self._world.restore_generators(call.settled.generators)
-        return RecordedStep(outcome, self._storing.head_of(call), self._storing.parts_of(call), key)
+        return RecordedStep(outcome, self._head(call), self._storing.parts_of(call), key)
 
     def _outcome(self, call: CallHistory) -> Outcome:
         """Read a recorded outcome. What can't be read stops the run: nobody may go on without."""
@@ -318,6 +319,15 @@ class RunPort:
                     f"be read ({type(error).__name__}: {error}). The call is not made again. "
                     "Restore what it needs, and restart the kernel; or %durable fresh."
                 )
+            ) from error
+
+    def _head(self, call: CallHistory) -> Any:
+        """Read what a stream told first; as `_outcome`, but nothing of it executes."""
+        try:
+            return self._storing.head_of(call)
+        except DurableError as error:
+            raise self.set_latch(
+                RunSuspendedError(f"{self._world.where()}: {call.announced.label}: {error}")
             ) from error
 
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
@@ -346,7 +356,7 @@ class RunPort:
             lane=lane.path,
             ordinal=ordinal,
             key=key,
-            head=self._storing.head_of(cut) if cut else None,
+            head=self._head(cut) if cut else None,
             parts=self._storing.parts_of(cut) if cut else (),
         )
         if call.runs_user_code:

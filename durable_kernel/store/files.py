@@ -67,18 +67,22 @@ def encode_signed(fields: Mapping[str, Any], key: bytes) -> bytes:
     return signed + _CRC.pack(crc32(signed))
 
 
-def decode_signed(path: Path, raw: bytes) -> SignedFile:
-    """Read a signed file's bytes; the signature is not checked. Raises JournalCorruptError."""
+def decode_signed(path: Path, raw: bytes, advice: str) -> SignedFile:
+    """Read a signed file's bytes; the signature is not checked.
+
+    Raises JournalCorruptError with this advice.
+    """
     body_bytes = len(raw) - _TRAILER_BYTES
     if body_bytes <= 0 or crc32(raw[: -_CRC.size]) != _CRC.unpack(raw[-_CRC.size :])[0]:
-        raise JournalCorruptError(path, 0, "the file was damaged or altered (its checksum differs)")
+        found = "the file was damaged or altered (its checksum differs)"
+        raise JournalCorruptError(path, 0, found, advice)
     body = raw[:body_bytes]
     try:
         fields = msgpack.unpackb(body, strict_map_key=False, unicode_errors=_ON_PATHS)
     except ValueError as error:
-        raise JournalCorruptError(path, 0, f"not a msgpack map ({error})") from error
+        raise JournalCorruptError(path, 0, f"not a msgpack map ({error})", advice) from error
     if not isinstance(fields, dict):
-        raise JournalCorruptError(path, 0, f"a {type(fields).__name__} instead of a map")
+        raise JournalCorruptError(path, 0, f"a {type(fields).__name__} instead of a map", advice)
     return SignedFile(fields, body, raw[body_bytes : -_CRC.size])
 
 

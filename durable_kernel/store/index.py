@@ -13,11 +13,14 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from durable_kernel.errors import JournalCorruptError
 from durable_kernel.journal import Disk
+from durable_kernel.journal.files import read_regular
 from durable_kernel.store.files import explained, make_private_folder, replace_file
 from durable_kernel.store.places import is_safe_run_id
 
 _NAME_BYTES = 16
+_ENTRY_BYTES_MAX = 1 << 10
 
 
 class Index:
@@ -33,8 +36,8 @@ class Index:
     def get(self, sort: str, key: str) -> str | None:
         """Return the run id of an entry; None when there is none or it is damaged."""
         try:
-            found = self._path(sort, key).read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError):
+            found = read_regular(self._path(sort, key), _ENTRY_BYTES_MAX).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError, JournalCorruptError):
             return None
         return found if is_safe_run_id(found) else None
 

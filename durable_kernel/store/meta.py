@@ -19,6 +19,8 @@ from durable_kernel.store.places import Location
 META_NAME = "META"
 VERSION = 1
 
+FILE_BYTES_MAX = 16 << 20
+
 _TEXT_OR_NONE = (str, type(None))
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "run_id": (str,),
@@ -36,6 +38,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "device": (int,),
     "inode": (int,),
     "path": (str,),
+    "key_id": _TEXT_OR_NONE,
 }
 
 
@@ -58,6 +61,7 @@ class Meta:
     device: int = 0
     inode: int = 0
     path: str = ""
+    key_id: str | None = None  # names the key that signed this, for people; proves nothing
     version: int = VERSION
 
     @property
@@ -73,6 +77,15 @@ class Meta:
             inode=found.inode,
             path=found.path,
         )
+
+
+def advice_of(run_id: str) -> str:
+    """Say what to do about a META that can't be read. Nothing of the run is lost by it."""
+    return (
+        "Only META is concerned: the journal of this run is untouched, and nothing of it is lost. "
+        f"Restore META from a backup; or `durable trust ={run_id}` shows what would run and writes "
+        "a new one (the damaged one is kept); or `durable run --fresh` starts another run."
+    )
 
 
 def encode_meta(meta: Meta, key: bytes) -> bytes:
@@ -91,7 +104,8 @@ def decode_meta(path: Path, raw: bytes) -> tuple[Meta, SignedFile]:
 
     Raises JournalCorruptError, or JournalVersionError for another version of META.
     """
-    signed = decode_signed(path, raw)
+    advice = advice_of(path.parent.name)
+    signed = decode_signed(path, raw, advice)
     version = signed.fields.get("version")
     if version != VERSION:
         found = version if isinstance(version, int) else 0
@@ -99,6 +113,6 @@ def decode_meta(path: Path, raw: bytes) -> tuple[Meta, SignedFile]:
     for name, allowed in _TYPES.items():
         found_type = type(signed.fields.get(name))
         if found_type not in allowed:
-            raise JournalCorruptError(path, 0, f"{name} is a {found_type.__name__}")
+            raise JournalCorruptError(path, 0, f"{name} is a {found_type.__name__}", advice)
     known: dict[str, Any] = {each.name: signed.fields.get(each.name) for each in fields(Meta)}
     return Meta(**known), signed

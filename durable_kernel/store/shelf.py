@@ -14,6 +14,7 @@ from pathlib import Path
 
 from durable_kernel.errors import JournalCorruptError, JournalError, RunNotFoundError
 from durable_kernel.journal import Disk
+from durable_kernel.journal.files import read_regular
 from durable_kernel.store.files import (
     SignedFile,
     create_file,
@@ -23,7 +24,14 @@ from durable_kernel.store.files import (
     write_new,
 )
 from durable_kernel.store.keys import META, Keys
-from durable_kernel.store.meta import META_NAME, Meta, decode_meta, encode_meta
+from durable_kernel.store.meta import (
+    FILE_BYTES_MAX,
+    META_NAME,
+    Meta,
+    advice_of,
+    decode_meta,
+    encode_meta,
+)
 from durable_kernel.store.places import (
     Location,
     current_boot_id,
@@ -99,16 +107,19 @@ class Shelf:
         folder = self.runs / run_id
         path = folder / META_NAME
         try:
-            raw = path.read_bytes()
+            raw = read_regular(path, FILE_BYTES_MAX, advice_of(run_id))
         except FileNotFoundError:
             if not folder.is_dir():
                 raise
-            raise JournalCorruptError(path, 0, "the file is missing") from None
+            found = "the file is missing"
+            raise JournalCorruptError(path, 0, found, advice_of(run_id)) from None
         except OSError as error:
-            raise JournalCorruptError(path, 0, f"it can't be read ({error.strerror})") from error
+            found = f"it can't be read ({error.strerror})"
+            raise JournalCorruptError(path, 0, found, advice_of(run_id)) from error
         meta, signed = decode_meta(path, raw)
         if meta.run_id != run_id:
-            raise JournalCorruptError(path, 0, f"it belongs to run {meta.run_id!r}")
+            found = f"it belongs to run {meta.run_id!r}"
+            raise JournalCorruptError(path, 0, found, advice_of(run_id))
         return RunPlace(run_id, folder, meta, self._is_own(run_id, signed))
 
     def look(self, run_id: str) -> RunPlace:
@@ -130,11 +141,12 @@ class Shelf:
         needle = text.encode("utf-8", "surrogateescape")
         for run_id in self.run_ids():
             try:
-                # Cheaper than to decode and verify each.
-                if needle in (self.runs / run_id / META_NAME).read_bytes():
+                raw = read_regular(self.runs / run_id / META_NAME, FILE_BYTES_MAX)
+            except (FileNotFoundError, JournalCorruptError):
+                continue  # nothing there mentions anything
+            if needle in raw:  # cheaper than to decode and verify each
+                with suppress(FileNotFoundError):
                     yield self.read(run_id)
-            except FileNotFoundError:
-                continue
 
     def locate(self, folder: Path) -> Location:
         """Return where a folder lies now."""
@@ -164,6 +176,7 @@ class Shelf:
             self._disk.make_folder(building)
         # A rename keeps the inode, and the device; the path is that of later.
         meta = meta.moved_to(replace(self.locate(building), path=real_path(folder)))
+        meta = replace(meta, key_id=self._keys.key_id())
         content = encode_meta(meta, self._keys.derive(META, meta.run_id))
         with explained(building / META_NAME, len(content)):
             write_new(building / META_NAME, content, self._disk)
@@ -177,6 +190,7 @@ class Shelf:
     def write(self, meta: Meta) -> RunPlace:
         """Replace a run's META, signed; durable on return."""
         folder = self.runs / meta.run_id
+        meta = replace(meta, key_id=self._keys.key_id())
         content = encode_meta(meta, self._keys.derive(META, meta.run_id))
         replace_file(folder / META_NAME, content, self._disk)
         return RunPlace(meta.run_id, folder, meta)

@@ -19,12 +19,14 @@ import msgpack
 from durable_kernel.errors import CodecError, JournalError, UntrustedRunError, UsageError
 from durable_kernel.history import Outline
 from durable_kernel.journal import REAL_DISK, Disk
+from durable_kernel.journal.files import read_regular
 from durable_kernel.journal.segments import SEGMENT_NAME
 from durable_kernel.store.files import replace_file
 from durable_kernel.store.shelf import RunPlace
 
 STATE_NAME = "STATE"
 VERSION = 1
+_STATE_BYTES_MAX = 1 << 20
 
 Sizes = dict[str, int]
 """Bytes of each segment, by file name."""
@@ -182,12 +184,12 @@ def _encode(found: RunSummary, sizes: Sizes) -> bytes:
 def _kept(place: RunPlace, sizes: Sizes) -> RunSummary | None:
     """Return the summary in STATE if it is whole and of these segments; META's part is renewed."""
     try:
-        raw = (place.folder / STATE_NAME).read_bytes()
+        raw = read_regular(place.folder / STATE_NAME, _STATE_BYTES_MAX)
         fields: Any = msgpack.unpackb(raw, unicode_errors="surrogateescape")
         if fields["version"] != VERSION or fields["sizes"] != sizes:
             return None
         kept = RunSummary(**fields["summary"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, JournalError):
         return None
     meta = place.meta
     return replace(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from os import urandom as _urandom  # bound before any hook, so that no id is taken from a recording
 from pathlib import Path
@@ -22,6 +22,7 @@ from time import time_ns as _time_ns  # noqa: TID251 - bound before any hook, as
 from typing import Any
 
 from durable_kernel.errors import (
+    JournalCorruptError,
     JournalFullError,
     RunMovedError,
     RunNotFoundError,
@@ -29,6 +30,7 @@ from durable_kernel.errors import (
     UsageError,
 )
 from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
+from durable_kernel.journal.files import read_regular
 from durable_kernel.store import search
 from durable_kernel.store.files import first_free, held_lock, replace_file
 from durable_kernel.store.index import Index
@@ -36,7 +38,16 @@ from durable_kernel.store.keys import FRAMES, INBOX, REDACTED, SEALED, TRUST, Ke
 from durable_kernel.store.meta import META_NAME, Meta
 from durable_kernel.store.places import check_run_id, default_home, machine_id_of_system, real_path
 from durable_kernel.store.shelf import RunPlace, Shelf
-from durable_kernel.store.trust import TRUST_NAME, TrustFacts, decode_trust, encode_trust, examine
+from durable_kernel.store.standing import Standing
+from durable_kernel.store.trust import (
+    TRUST_BYTES_MAX,
+    TRUST_NAME,
+    TrustFacts,
+    advice_of,
+    decode_trust,
+    encode_trust,
+    examine,
+)
 
 KERNEL = "kernel"
 NOTEBOOK = "notebook"
@@ -169,14 +180,16 @@ class Store:
                 Nothing of what it yields may be executed.
         """
         if not is_verified:
-            return scan(place.folder, run_id=place.run_id, start=start)
-        return scan(
-            place.folder,
-            run_id=place.run_id,
-            key=self.run_key(place.run_id),
-            anchor=self.anchor(place.run_id),
-            start=start,
-        )
+            yield from scan(place.folder, run_id=place.run_id, start=start)
+            return
+        with self.explaining(place.run_id):
+            yield from scan(
+                place.folder,
+                run_id=place.run_id,
+                key=self.run_key(place.run_id),
+                anchor=self.anchor(place.run_id),
+                start=start,
+            )
 
     # --- creating and binding ------------------------------------------------------------------
 
@@ -287,10 +300,11 @@ class Store:
         """
         path = self.runs / check_run_id(run_id) / TRUST_NAME
         try:
-            raw = path.read_bytes()
+            raw = read_regular(path, TRUST_BYTES_MAX, advice_of(run_id))
         except FileNotFoundError:
             return None
-        return decode_trust(path, raw, run_id, self._keys.derive(TRUST, run_id))
+        with self.explaining(run_id):
+            return decode_trust(path, raw, run_id, self._keys.derive(TRUST, run_id))
 
     def examine(self, place: RunPlace) -> TrustFacts:
         """Return what `trust` would accept; nothing is changed. Raises what a scan raises."""
@@ -304,7 +318,7 @@ class Store:
                 journal has changed since.
 
         Raises what a scan without a key raises. Signs META too, but accepts no new place: that is
-        `adopt`.
+        `adopt`. A META that can't be read is kept as META.damaged, and a new one names this place.
         """
         facts = self.examine(place)
         if facts.anchor is None:
@@ -316,10 +330,67 @@ class Store:
             )
         key = self._keys.derive(TRUST, place.run_id)
         with self._changing():
-            content = encode_trust(facts, self._wall_ns(), key)
+            now_ns = self._wall_ns()
+            content = encode_trust(facts, now_ns, key)
             replace_file(place.folder / TRUST_NAME, content, self._disk)
-            self._shelf.write(self._shelf.read(place.run_id).meta)
+            known = self.place(place.run_id)
+            meta = known.meta
+            if known.damage:
+                self._shelf.set_aside(place.run_id)
+                meta = replace(meta, begun_ns=now_ns).moved_to(self._shelf.locate(place.folder))
+            self._shelf.write(meta)
         return facts
+
+    def standing(self, place: RunPlace) -> Standing:
+        """Return how a run stands to this user, for people. Makes no key. Raises as a scan does."""
+        frames = sum(1 for _ in scan(place.folder, run_id=place.run_id))
+        own_frames = 0
+        if self._keys.exist():
+            anchor = None
+            with suppress(UntrustedRunError, JournalCorruptError):
+                anchor = self.anchor(place.run_id)
+            key = self.run_key(place.run_id)
+            with suppress(UntrustedRunError):
+                for _ in scan(place.folder, run_id=place.run_id, key=key, anchor=anchor):
+                    own_frames += 1
+        return self._standing(place, frames, own_frames)
+
+    @contextmanager
+    def explaining(self, run_id: str) -> Iterator[None]:
+        """Let what is refused as foreign say whose key it may have been."""
+        try:
+            yield
+        except UntrustedRunError as error:
+            why = self._standing(self.place(run_id), 1, 0).why_foreign()
+            raise UntrustedRunError(error.run_id, error.path, error.offset, why) from None
+
+    def _standing(self, place: RunPlace, frames: int, own_frames: int) -> Standing:
+        recorded, found = place.meta.location, self._shelf.locate(place.folder)
+        return Standing(
+            frames=frames,
+            own_frames=own_frames,
+            is_meta_signed=place.is_signed,
+            key_id=place.meta.key_id,
+            own_key_id=self._keys.key_id() if self._keys.exist() else None,
+            key_path=self._keys.path,
+            recorded=str(recorded),
+            found=str(found),
+            is_in_place=recorded.is_same_place(found),
+            damage=place.damage,
+        )
+
+    def lost_key(self) -> str:
+        """Say that a key was made just now although there are runs of another; "" otherwise."""
+        if not self._keys.was_made_now:
+            return ""
+        others = {each.meta.key_id for each in self.all()} - {None, self._keys.key_id()}
+        if not others:
+            return ""
+        return (
+            f"there was no key file {self._keys.path}, so a new key was made; but this store has "
+            f"runs of another key ({', '.join(sorted(map(str, others)))}), which are foreign now. "
+            "If the old key file has a backup, put it back before you go on."
+        )
 
     def check_place(self, place: RunPlace) -> None:
         """Check that the run lies where its last opener left it, and that META is the user's (H12).
@@ -327,17 +398,25 @@ class Store:
         Raises RunMovedError, UntrustedRunError, JournalCorruptError.
         """
         place = self._shelf.read(place.run_id)  # as it is now: it may have been adopted meanwhile
-        if not place.is_signed:
-            raise UntrustedRunError(place.run_id, place.folder / META_NAME, 0)
+        self._check_signed(place)
         recorded, found = place.meta.location, self._shelf.locate(place.folder)
         if not recorded.is_same_place(found):
             raise RunMovedError(place.run_id, str(recorded), str(found))
 
     def adopt(self, place: RunPlace) -> RunPlace:
-        """Note that the run was moved, not copied, and lives here now. The user said so."""
+        """Note that the run was moved, not copied, and lives here now. The user said so.
+
+        Raises UntrustedRunError when META is not the user's: that is `trust`'s question.
+        """
         with self._changing():
-            meta = self._shelf.read(place.run_id).meta.moved_to(self._shelf.locate(place.folder))
-            return self._shelf.write(meta)
+            place = self._shelf.read(place.run_id)
+            self._check_signed(place)
+            return self._shelf.write(place.meta.moved_to(self._shelf.locate(place.folder)))
+
+    def _check_signed(self, place: RunPlace) -> None:
+        if not place.is_signed:
+            with self.explaining(place.run_id):
+                raise UntrustedRunError(place.run_id, place.folder / META_NAME, 0)
 
     def _bound(self, sort: str, key: str) -> RunPlace | None:
         """Return the live run that has this key: from the index if META agrees, else from METAs."""

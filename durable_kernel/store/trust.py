@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from durable_kernel.errors import JournalCorruptError, JournalVersionError, UntrustedRunError
-from durable_kernel.history import Outline, RecordCodec
+from durable_kernel.history import Opened, Outline, RecordCodec
+from durable_kernel.history.views import when
 from durable_kernel.journal import Anchor
 from durable_kernel.journal.reader import Reading
 from durable_kernel.store.files import decode_signed, encode_signed
 
 TRUST_NAME = "TRUST"
+TRUST_BYTES_MAX = 1 << 20
 VERSION = 1
 
 
@@ -27,7 +29,8 @@ class TrustFacts:
     """What accepting a run means. `cells` are the sources that would be executed, in order.
 
     `acts` are the labels of acts that those cells began, `in_doubt` of those without an outcome.
-    `anchor` is None when the journal holds nothing yet: then there is nothing to accept.
+    `origin` has a line for each process that wrote the run, as it described itself. `anchor` is
+    None when the journal holds nothing yet: then there is nothing to accept.
     """
 
     run_id: str
@@ -35,6 +38,7 @@ class TrustFacts:
     cells: tuple[str, ...]
     acts: tuple[str, ...]
     in_doubt: tuple[str, ...]
+    origin: tuple[str, ...]
     anchor: Anchor | None
 
 
@@ -55,7 +59,21 @@ def examine(folder: Path, run_id: str) -> TrustFacts:
         cells=tuple(position.cell.source for position in positions),
         acts=tuple(each.label for position in positions for each in position.acts),
         in_doubt=tuple(each.label for each in doubtful),
+        origin=tuple(_origin_of(each) for each in outline.openers),
         anchor=reading.measured() if reading.segment else None,
+    )
+
+
+def _origin_of(opener: Opened) -> str:
+    return f"{opener.host}, {when(opener.wall_ns)}, Python {opener.python or 'unknown'}"
+
+
+def advice_of(run_id: str) -> str:
+    """Say what to do about a note of trust that can't be read."""
+    return (
+        "Only the note is concerned that you trusted this run: the journal is untouched, and "
+        f"nothing of it is lost. Restore TRUST from a backup, or `durable trust {run_id}` shows "
+        "again what would run and writes it anew."
     )
 
 
@@ -78,7 +96,7 @@ def decode_trust(path: Path, raw: bytes, run_id: str, key: bytes) -> Anchor:
 
     Raises UntrustedRunError, JournalCorruptError, JournalVersionError.
     """
-    signed = decode_signed(path, raw)
+    signed = decode_signed(path, raw, advice_of(run_id))
     # First the signature: fields of another hand are not looked at.
     if not signed.is_signed_with(key):
         raise UntrustedRunError(run_id, path, 0)
@@ -86,5 +104,7 @@ def decode_trust(path: Path, raw: bytes, run_id: str, key: bytes) -> Anchor:
     if fields.get("version") != VERSION:
         raise JournalVersionError(path, int(fields.get("version") or 0), VERSION)
     if fields["run_id"] != run_id:
-        raise JournalCorruptError(path, 0, f"it belongs to run {fields['run_id']!r}")
+        raise JournalCorruptError(
+            path, 0, f"it belongs to run {fields['run_id']!r}", advice_of(run_id)
+        )
     return Anchor(fields["lsn"], fields["tag"], fields["digest"])

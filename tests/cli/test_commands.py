@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from durable_kernel.cli.run import join_parameters
+from durable_kernel.errors import JournalCorruptError
 from durable_kernel.store import Store
 from tests.cli.commands import Durable
 from tests.runtime.notebooks import RUN_ID, Notebook, interrupt_main
@@ -138,6 +141,54 @@ def test_show_of_a_cell_that_is_not_there_is_refused(durable: Durable, notebook:
     notebook.lived("x = 1")
 
     assert durable("show", RUN_ID, "--cell", "7").code == 2
+
+
+def _make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "fifo": (os.mkfifo, "a FIFO stands where a file should be"),
+    "folder": (Path.mkdir, "a folder stands where a file should be"),
+    "socket": (_make_socket, "a socket stands where a file should be"),
+}
+
+
+@pytest.mark.parametrize(("make", "sentence"), NO_FILES.values(), ids=NO_FILES.keys())
+def test_what_is_no_file_in_a_run_is_refused_and_not_waited_for(
+    durable: Durable,
+    doubtful: Notebook,
+    make: Callable[[Path], object],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reader of a FIFO would wait for ever."""
+    monkeypatch.chdir(doubtful.folder)  # a socket's name has to be short
+    for name in ("seg-00000001.dkj", "STATE"):
+        Path(name).unlink(missing_ok=True)
+        make(Path(name))
+
+    shown, listed = durable("show", RUN_ID), durable("ls", "--json")
+
+    assert shown.code == 5
+    assert sentence in " ".join(shown.err.split())
+    assert [row["status"] for row in listed.document] == ["broken"]
+
+
+@pytest.mark.parametrize("name", ["META", "LOCK", "TRUST"])
+def test_no_other_file_of_a_run_is_waited_for(
+    durable: Durable, doubtful: Notebook, name: str
+) -> None:
+    (doubtful.folder / name).unlink(missing_ok=True)
+    os.mkfifo(doubtful.folder / name)
+
+    codes = {command: durable(command, RUN_ID).code for command in ("show", "log")}
+
+    assert codes == dict.fromkeys(("show", "log"), 5 if name == "META" else 0)
+    assert durable("ls").code == 0
+    with pytest.raises(JournalCorruptError):
+        doubtful.replayed()
 
 
 # --- log ------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from durable_kernel.effects import prompts
+from durable_kernel.errors import RunSuspendedError
 from durable_kernel.ports import CURRENT_LANE, Act, Call, Outcome, Secret
-from tests.runtime.notebooks import Notebook, Service
+from durable_kernel.store import Store
+from tests.runtime.notebooks import RUN_ID, Notebook, Service
 
 WORD = "correct horse battery staple"
 
@@ -82,3 +84,34 @@ def test_a_sealed_value_is_not_shown_in_the_log(notebook: Notebook, service: Ser
         log, status = session.run.log(), session.run.status()
 
     assert WORD not in repr(log) + repr(status)
+
+
+@pytest.mark.parametrize("is_head", [False, True], ids=["a value", "the head of a stream"])
+def test_what_a_lost_key_sealed_stops_the_replay_and_is_not_asked_again(
+    notebook: Notebook, service: Service, is_head: bool
+) -> None:
+    """The run was taken over with a new key: nobody may go on without what is sealed."""
+
+    def stream() -> object:
+        lane = CURRENT_LANE.get()
+        assert lane is not None
+        step = lane.port.begin(lane, Call("fake", "stream", act=Act.REMOTE))
+        step.set_head({"set-cookie": Secret(WORD)})
+        step.settle(Outcome.of_value(None))
+        return step.head
+
+    service.during = lambda _name: Secret(WORD)
+    notebook.names["stream"] = stream
+    sees = "stream()" if is_head else "service.ask('login')"
+    notebook.lived(f"try: x = {sees}\nexcept Exception: x = 'swallowed'")
+    (notebook.home / "key").write_bytes(b"\x01" * 32)
+    store = Store(notebook.home)
+    store.trust(store.get(RUN_ID))
+
+    session = notebook.replayed()
+
+    assert isinstance(session.run.latch, RunSuspendedError)
+    assert "it was sealed with a key that is not at hand" in str(session.run.latch)
+    assert "DURABLE_KEY_FILE" in str(session.run.latch)
+    assert session.namespace.get("x") != "swallowed"
+    assert service.requests == ([] if is_head else ["login"])
