@@ -24,6 +24,7 @@
     ├── RequestInterrupted                   an act may or may not have happened; catch it by name
     ├── DivergenceError                      the code asks for something else than was recorded
     │   └── WorldClosedError                 a replaying cell reached for the world past the journal
+    ├── ActNotRepeatedError                  a cell run again would act beside what was done before
     └── RunSuspendedError                    the run stops here without unwinding (nobody to ask)
 
 A class takes facts, hands the same to `super().__init__` (so that it pickles) and builds its
@@ -35,6 +36,7 @@ from __future__ import annotations
 from pathlib import Path
 
 __all__ = [
+    "ActNotRepeatedError",
     "AnswerRejectedError",
     "BranchRefusedError",
     "CodecError",
@@ -384,6 +386,23 @@ class DivergenceError(Stop):
 
 class WorldClosedError(DivergenceError):
     """A replaying cell tried to act on the world past the journal; it was stopped before that."""
+
+
+class ActNotRepeatedError(Stop):
+    """A cell that is run again asks for an act, and acts of the attempt before are left over."""
+
+    def __init__(self, where: str, asked: str, acts: tuple[str, ...]) -> None:
+        super().__init__(where, asked, acts)
+        self.where, self.asked, self.acts = where, asked, acts
+
+    def __str__(self) -> str:
+        listed = "; ".join(self.acts)
+        return (
+            f"{self.where}: the cell, run again, asks for {self.asked}. The attempt before did: "
+            f"{listed}; and this was not asked for again, in order, so going on might do something "
+            "twice. Nothing was sent. Restore the cell up to there, or allow it: `durable run "
+            "--repeat-acts`, in a notebook `%durable retry --repeat-acts`."
+        )
 
 
 class RunSuspendedError(Stop):

@@ -29,6 +29,7 @@ EXIT_OF_ERROR: dict[str, Exit] = {
     "DivergenceError": Exit.DIVERGED,
     "WorldClosedError": Exit.DIVERGED,
     "BranchRefusedError": Exit.DIVERGED,
+    "ActNotRepeatedError": Exit.DIVERGED,
     "RunSuspendedError": Exit.CANNOT_CONTINUE,
     "JournalCorruptError": Exit.CANNOT_CONTINUE,
     "JournalFullError": Exit.CANNOT_CONTINUE,

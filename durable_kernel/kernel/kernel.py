@@ -337,14 +337,12 @@ class DurableKernel(IPythonKernel):
         return performance.reply
 
     def _next_execution(self, run: runtime.Run, asked: Asked) -> runtime.CellExecution:
-        """Decide what a request is: the next recorded position, a branch, or a new one."""
-        if run.settings.resume is runtime.Resume.MATCH:
-            recorded = run.next_recorded()
-            if recorded is not None and recorded.source == asked.code:
-                return run.replay_cell(recorded)
-            if recorded is not None:
-                run.branch(recorded.position, "the cell was edited")
-        return run.start_cell(self.performer.request(asked))
+        """Decide what a request is: a new position, or what `match_cell` makes of it."""
+        request = self.performer.request(asked)
+        if run.settings.resume is not runtime.Resume.MATCH:
+            return run.start_cell(request)
+        content = self.get_parent("shell").get("content") or {}
+        return run.match_cell(request, expects_error=not content.get("stop_on_error", True))
 
     async def execute_stock(self, asked: Asked) -> dict[str, Any]:
         """Run a request as the stock kernel does."""

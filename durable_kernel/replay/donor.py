@@ -59,6 +59,7 @@ class Donor:
     Args:
         attempts: the attempts, newest first; not empty.
         is_unchanged: neither the cell nor anything before it was edited since the newest failed.
+        lsn: name of the newest attempt.
         now_ns: wall time, for acts that may be made again within a time.
         repeats_acts: the user allowed to do again what was done.
     """
@@ -67,10 +68,12 @@ class Donor:
         self,
         attempts: Sequence[PositionHistory],
         *,
+        lsn: int = 0,
         is_unchanged: bool,
         now_ns: int,
         repeats_acts: bool,
     ) -> None:
+        self.lsn = lsn
         self._attempts = attempts
         self._now_ns = now_ns
         self._repeats_acts = repeats_acts

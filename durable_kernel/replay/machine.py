@@ -19,10 +19,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable_kernel.history import Announced, CallHistory, PositionHistory
 from durable_kernel.ports import Call
+
+if TYPE_CHECKING:
+    from durable_kernel.replay.donor import Donor
 
 __all__ = [
     "Diverges",
@@ -92,11 +95,14 @@ class PositionReplay:
     """Cursors over one position's records; `history` None means a position that never ran.
 
     `is_open`: the position has no commit, so its end is where the process died and the run goes
-    live.
+    live. `donor`: where a live call may find what an earlier attempt recorded; None: nowhere.
     """
 
-    def __init__(self, history: PositionHistory | None, *, is_open: bool) -> None:
+    def __init__(
+        self, history: PositionHistory | None, *, is_open: bool, donor: Donor | None = None
+    ) -> None:
         self.is_open = is_open
+        self.donor = donor
         self._calls: dict[str, list[CallHistory]] = dict(history.calls) if history else {}
         self._next: dict[str, int] = {}
         self._drawn = {

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 from durable_kernel.errors import JournalError, JournalFullError, RunSuspendedError
 from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
 from durable_kernel.ports import SECRETS, entered
-from durable_kernel.replay import PositionReplay
+from durable_kernel.replay import Donor, PositionReplay
 from durable_kernel.runtime.parking import effect_name
 
 if TYPE_CHECKING:
@@ -72,15 +72,21 @@ class CellResult:
 class CellExecution:
     """A context manager around the code of one cell.
 
-    Made by `Run.start_cell` and `Run.replay_cell`.
+    Made by `Run.start_cell` and `Run.replay_cell`. `donor`: the attempts that it may reuse.
     """
 
     def __init__(
-        self, run: Run, position: int, request: CellRequest, history: PositionHistory | None
+        self,
+        run: Run,
+        position: int,
+        request: CellRequest,
+        history: PositionHistory | None,
+        donor: Donor | None = None,
     ) -> None:
         self.position = position
         self.request = request
         self.history = history
+        self.donor = donor
         self.is_replay = history is not None and history.committed is not None
         self.is_open = history is not None and history.committed is None
         self.is_committed = self.is_replay
@@ -89,7 +95,7 @@ class CellExecution:
 
     def __enter__(self) -> Self:
         run = self._run
-        replay = PositionReplay(self.history, is_open=not self.is_replay)
+        replay = PositionReplay(self.history, is_open=not self.is_replay, donor=self.donor)
         self._lane = run.port.enter_position(self.position, replay)
         if self.history is None:
             run.port.write(
@@ -98,6 +104,7 @@ class CellExecution:
                     source=self.request.source,
                     wall_ns=run.world.wall_ns(),
                     request=self.request.facts(),
+                    donor=self.donor.lsn if self.donor is not None else 0,
                 )
             )
         elif self.is_open:
@@ -166,6 +173,8 @@ class CellExecution:
             self._take_back_cut_call()
             return False
         try:
+            if self.donor is not None:
+                run.tell_reuse(self.donor, self.position, is_ok=result.status == "ok")
             port.write(self._commit(result), sync=True)
         except JournalError as error:
             port.set_latch(_stopped(self.position, error))

@@ -179,11 +179,14 @@ def _continue_clocks(
     """Let monotonic clocks go on from the last recorded reading, also on another machine (H15).
 
     What the interrupted cell read counts too: it is served again, and then the clock is read on.
+    So does what earlier attempts read.
     """
     readings: list[Mapping[str, Any]] = [each.clocks for each in outline.openers]
-    readings += [each.committed.clocks for each in outline.positions if each.committed is not None]
-    if unfinished is not None:
-        columns = unfinished.soft.items()
+    known = [*outline.positions, *outline.waiting]
+    attempts = [one for each in known for one in (each, *each.donors())]
+    readings += [each.committed.clocks for each in attempts if each.committed is not None]
+    for history in (unfinished, *unfinished.donors) if unfinished is not None else ():
+        columns = history.soft.items()
         readings += [{kind: each} for (_, kind), column in columns for each in column]
     last: dict[str, Any] = {}
     for reading in readings:

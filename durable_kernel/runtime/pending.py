@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
-from durable_kernel.history import Head, Observed
+from durable_kernel.history import Head, Observed, Reused
 from durable_kernel.journal import Journal
 from durable_kernel.ports import Ending, Lane, Outcome
 from durable_kernel.runtime.steps import LiveStep
@@ -38,6 +38,7 @@ class Pending:
         self._journal = journal
         self._storing = storing
         self._draws: list[tuple[str, str, Any]] = []
+        self._reused: list[Reused] = []
         self._stream: list[tuple[LiveStep, bytes]] = []
         self._stream_bytes = 0
         self._packed: list[tuple[LiveStep | None, Packed]] = []
@@ -62,12 +63,27 @@ class Pending:
         self._draws.append((lane.path, kind, value))
         self.count(kind.partition("/")[0])
 
+    def add_reused(self, lane: Lane, ordinal: int, back: int, kind: str) -> None:
+        """Note that a call was answered by an earlier attempt; neighbours share a record."""
+        last = self._reused[-1] if self._reused else None
+        if (
+            last is not None
+            and (last.lane, last.back) == (lane.path, back)
+            and last.ordinal + last.count == ordinal
+        ):
+            last.count += 1
+        else:
+            self._reused.append(Reused(lane=lane.path, ordinal=ordinal, back=back))
+        self.count(kind)
+
     def add_packed(self, packed: list[Packed]) -> None:
         """Let packed records wait their turn."""
+        self._collect_reused()
         self._packed += [(None, each) for each in packed]
 
     def add_head(self, step: LiveStep, head: Any) -> None:
         record = Head(ordinal=step.ordinal, lane=step.lane, value=self._storing.head(head))
+        self._collect_reused()
         self._collect_stream()
         self._packed.append((step, self._storing.records.pack(record)))
 
@@ -128,10 +144,11 @@ class Pending:
     # --- collecting -------------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        """Pack everything that waits: hard draws first, then soft columns, then streams."""
+        """Pack everything that waits: hard draws, what was reused, soft columns, then streams."""
         pack = self._storing.records.pack
         if self._draws:
             self._collect_draws()
+        self._collect_reused()
         for lane in self.lanes:
             for kind, values in lane.take_pending():
                 record = Observed(lane=lane.path, kind=kind, values=values)
@@ -149,6 +166,11 @@ class Pending:
         for (lane_path, kind), values in columns.items():
             record = Observed(lane=lane_path, kind=kind, values=values, hard=True)
             self._packed.append((None, pack(record)))
+
+    def _collect_reused(self) -> None:
+        pack = self._storing.records.pack
+        reused, self._reused = self._reused, []
+        self._packed += [(None, pack(each)) for each in reused]
 
     def _collect_stream(self) -> None:
         stream, self._stream, self._stream_bytes = self._stream, [], 0

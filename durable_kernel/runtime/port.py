@@ -21,6 +21,7 @@ from typing import Any
 
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
+    ActNotRepeatedError,
     DivergenceError,
     DurableError,
     JournalFullError,
@@ -54,6 +55,7 @@ from durable_kernel.ports import (
 from durable_kernel.replay import (
     Diverges,
     Doubt,
+    GoLive,
     InDoubtPolicy,
     PositionReplay,
     Serve,
@@ -65,6 +67,7 @@ from durable_kernel.replay import (
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import Packed, Pending
+from durable_kernel.runtime.reusing import drawn_before, made_before, step_key
 from durable_kernel.runtime.sources import RecordedSource
 from durable_kernel.runtime.steps import LiveStep, RecordedStep, StepKey, UnjournaledStep
 from durable_kernel.runtime.storing import Storing
@@ -217,10 +220,12 @@ class RunPort:
                 return verdict.value
             if isinstance(verdict, Diverges):
                 raise self.set_latch(self._divergence(verdict))
-            with suspended():
-                value = produce()
-            self._pending.add_draw(lane, kind, value)
-            return value
+            drawn = drawn_before(self._replay, lane, kind)
+            if drawn is None:
+                with suspended():
+                    drawn = (produce(),)
+            self._pending.add_draw(lane, kind, drawn[0])
+            return drawn[0]
 
     def flush(self) -> None:
         try:
@@ -284,12 +289,20 @@ class RunPort:
             verdict = self._replay.ask_call(lane.path, call)
             if isinstance(verdict, Diverges):
                 raise self.set_latch(self._divergence(verdict))
-            key = (self.run_id, self.position, lane.path, verdict.ordinal)
+            if isinstance(verdict, GoLive) and self._replay.donor is not None:
+                verdict = self._made_before(lane, call, verdict)
+            key = step_key(self.run_id, self.position, self._replay, lane, verdict)
             if isinstance(verdict, Serve):
                 return self._serve(verdict, key)
             if isinstance(verdict, Unfinished):
                 return self._resume(lane, call, verdict, key, answer)
             return self._announce(lane, call, verdict.ordinal, key)
+
+    def _made_before(self, lane: Lane, call: Call, live: GoLive) -> Serve | Unfinished | GoLive:
+        try:
+            return made_before(self._replay, self._pending, lane, call, live, self._world.where)
+        except ActNotRepeatedError as refusal:
+            raise self.set_latch(refusal) from None
 
     def _serve(self, verdict: Serve, key: StepKey) -> RecordedStep:
         call = verdict.call
@@ -490,7 +503,7 @@ def _source(
 ) -> Source | None:
     """Make the recorded source of one kind; None when it is to be read from the world."""
     values = replay.take_soft(lane.path, kind)
-    if not values and replay.is_live:
+    if not values and replay.is_live and replay.donor is None:
         return None
     source = RecordedSource(values, kind, lane, replay)
     sources.append(source)

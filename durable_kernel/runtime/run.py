@@ -36,7 +36,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.history.views import call_view, outline_view
 from durable_kernel.journal import Journal
-from durable_kernel.replay import Diverges
+from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.cell import CellExecution, CellRequest
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inbox import AskedResolution, inbox_of, queue_resolution
@@ -44,6 +44,12 @@ from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import decide, effect_name, parse_choice
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
+from durable_kernel.runtime.retrying import (
+    Attempts,
+    is_to_be_retried,
+    require_untainted,
+    reuse_sentences,
+)
 from durable_kernel.runtime.settings import Settings
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.surroundings import Surroundings
@@ -90,6 +96,7 @@ class Run:
         self._shutdown = threading.Event()
         self._running: CellExecution | None = None
         self._replayed_calls = 0
+        self._attempts = Attempts(outline, self._load, self.world.wall_ns)
         self.port = RunPort(
             journal,
             self.storing,
@@ -216,12 +223,34 @@ class Run:
         Raises TaintedPositionError for a tainted or inexact one, unless `redo` was asked for.
         """
         self._require_repeatable(history)
+        donor = None
         if history.committed is None:
             history.forget_unseen()
-        return CellExecution(self, history.position, _request_of(history), history)
+            donor = self._attempts.before_open(history, self.settings)
+        return CellExecution(self, history.position, _request_of(history), history, donor)
+
+    def match_cell(self, request: CellRequest, *, expects_error: bool = False) -> CellExecution:
+        """Decide what a request is: the next recorded position, one to run again, or a new one.
+
+        The last recorded cell begins anew if it failed (unless the notebook `expects_error`), or
+        was edited since it was interrupted. Any other edited cell begins a branch.
+        Raises BranchRefusedError or TaintedPositionError.
+        """
+        recorded = self.next_recorded()
+        if recorded is None:
+            return self.start_cell(request)
+        is_last = recorded.position == self.outline.positions[-1].position
+        if is_last and is_to_be_retried(recorded, request, expects_error=expects_error):
+            require_untainted(recorded, self.settings)
+            self._leave(recorded.position, "retry", reuses=True)
+        elif recorded.source == request.source:
+            return self.replay_cell(recorded)
+        else:
+            self.branch(recorded.position, "the cell was edited", reuses=True)
+        return self.start_cell(request)
 
     def start_cell(self, request: CellRequest) -> CellExecution:
-        """Begin a new position, live."""
+        """Begin a new position, live. It may take the place of one that was left behind."""
         if self.port.latch is not None:
             raise self.port.latch
         if self._cursor < len(self.outline.positions):
@@ -229,10 +258,11 @@ class Run:
                 f"position {self._cursor} is recorded and not replayed yet; nothing new can run "
                 "before it."
             )
-        return CellExecution(self, self.next_position, request, None)
+        donor = self._attempts.before_new(self.next_position, request, self.settings)
+        return CellExecution(self, self.next_position, request, None, donor)
 
-    def branch(self, position: int, reason: str) -> None:
-        """Leave the positions >= `position` behind.
+    def branch(self, position: int, reason: str, *, reuses: bool = False) -> None:
+        """Leave the positions >= `position` behind. `reuses`: the next ones may reuse outcomes.
 
         Raises BranchRefusedError if acts were done there (H14), unless `repeat_acts` allows it.
         """
@@ -244,9 +274,35 @@ class Run:
         ]
         if acts and not self.settings.repeat_acts:
             raise BranchRefusedError(position, tuple(acts))
-        self.port.write(
-            Branched(position=position, wall_ns=self.world.wall_ns(), reason=reason), sync=True
+        self._leave(position, reason, reuses=reuses)
+
+    def leave_failed(self, *, repeats_acts: bool) -> PositionOutline:
+        """Leave the last cell behind, which failed or stopped: the next opener begins it anew.
+
+        Raises UsageError if it did not fail, TaintedPositionError unless acts may be repeated.
+        """
+        positions = self.read_outline().positions
+        last = positions[-1] if positions else None
+        if last is None or self._running is not None or (last.committed and not last.has_failed):
+            raise UsageError("the last cell did not fail; there is nothing to try again.")
+        if not repeats_acts:
+            require_untainted(self._load(last), self.settings)
+        self._leave(last.position, "retry", reuses=True, repeats_acts=repeats_acts)
+        return last
+
+    def _leave(
+        self, position: int, reason: str, *, reuses: bool, repeats_acts: bool = False
+    ) -> None:
+        record = Branched(
+            position=position,
+            wall_ns=self.world.wall_ns(),
+            reason=reason,
+            reuses=reuses,
+            repeats_acts=repeats_acts,
         )
+        self.port.write(record, sync=True)
+        # Read again: the outline of this session does not know where its own cells lie.
+        self.outline.waiting = self.read_outline().waiting
         self.outline.positions = [
             each for each in self.outline.positions if each.position < position
         ]
@@ -268,6 +324,11 @@ class Run:
         self.keep_generators()
         self.world.leave_cell()
         self._running = None
+
+    def tell_reuse(self, donor: Donor, position: int, *, is_ok: bool) -> None:
+        """Note what became of the attempt before, now that the new one has ended."""
+        for sentence in reuse_sentences(donor, position, is_ok=is_ok):
+            self.note(sentence)
 
     def keep_generators(self) -> None:
         """Remember the generators' state: the next position begins with it, whoever drew since."""

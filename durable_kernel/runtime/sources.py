@@ -18,7 +18,7 @@ class RecordedSource:
 
     Used up and live: the kind reads the world from then on. Used up and still replaying: the code
     reads a clock more often than it did; it gets the last value, one tick later, and that is
-    counted in `beyond` (H31).
+    counted in `beyond` (H31). Where the attempt has a donor, its values come before the world's.
     """
 
     __slots__ = ("_kind", "_lane", "_last", "_replay", "_values", "beyond", "serve")
@@ -47,8 +47,12 @@ class RecordedSource:
 
     def _go_beyond(self, read: Callable[[], Any]) -> Any:
         if self._replay.is_live:
-            self._lane.make_live(self._kind)
-            value = read()
+            donor = self._replay.donor
+            seen = donor.see(self._lane.path, self._kind) if donor is not None else None
+            if seen is None:
+                self._lane.make_live(self._kind)
+                seen = (read(),)
+            (value,) = seen
             self._lane.record[self._kind](value)
             return value
         self.beyond += 1

@@ -50,6 +50,7 @@ class Driver:
         self.run = run
         self.namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
         self._show = show
+        self._status = "ok"
         self._probe = probe or (lambda _point: None)
 
     def recover(self) -> int:
@@ -60,6 +61,19 @@ class Driver:
                 break
             done += 1
         return done
+
+    def match(self, *sources: str) -> str:
+        """Send all cells from the top, as a runner does; stop where one is not ok.
+
+        Returns the status of the last one, or "stopped".
+        """
+        status = "ok"
+        for source in sources:
+            execution = self.run.match_cell(CellRequest(source))
+            status = self._status if self._execute(execution) else "stopped"
+            if status != "ok":
+                break
+        return status
 
     def execute(self, source: str) -> bool:
         """Run one new cell. True when it was committed."""
@@ -82,6 +96,7 @@ class Driver:
             result = self._run_source(execution)
             self._probe("commit")
             committed = execution.finish(result)
+            self._status = result.status
         self._probe("reply")
         if committed:
             self._show(execution.position, "reply", result.status)

@@ -132,6 +132,7 @@ class Session:
         self.shown: list[tuple[int, str, str]] = []
         self.driver = Driver(run, show=self._show)
         self.image: dict[Path, bytes] | None = None
+        self.status = ""
         self.namespace.update(service=service, die=self.die, session=self)
 
     @property
@@ -141,6 +142,10 @@ class Session:
     def execute(self, *sources: str) -> bool:
         """Run new cells, up to the first that is not committed."""
         return all(self.driver.execute(source) for source in sources)
+
+    def match(self, *sources: str) -> str:
+        """Send cells as a runner does. Returns the status of the last one, or "stopped"."""
+        return self.driver.match(*sources)
 
     def recover(self) -> int:
         """Replay all that is recorded, and finish the open cell. Returns how many were done."""
@@ -239,6 +244,12 @@ class Notebook:
             session.recover()
             session.execute(*sources)
         assert session.image is not None, "nobody died"
+        return session
+
+    def matched(self, *sources: str, **settings: Any) -> Session:
+        """Send a notebook from its top, as a runner does. Returns the session, closed."""
+        with self.session(**settings) as session:
+            session.status = session.match(*sources)
         return session
 
     def replayed(self, **settings: Any) -> Session:

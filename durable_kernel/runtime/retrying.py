@@ -1,0 +1,141 @@
+"""Retrying: which attempt a cell takes the place of, and what it may take from it.
+
+A run whose last cell raised is *failed*. Run again, that cell begins anew on the state before it,
+edited or not, and the attempt left behind is its donor (`replay.donor`). Attempts left behind by an
+edit wait in the outline until a cell comes that takes their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from durable_kernel.errors import TaintedPositionError
+from durable_kernel.history import Outline, PositionHistory, PositionOutline
+from durable_kernel.replay import Donor
+from durable_kernel.runtime.cell import CellRequest
+from durable_kernel.runtime.settings import Settings
+
+__all__ = ["Attempts", "find_donor", "is_to_be_retried", "require_untainted", "reuse_sentences"]
+
+
+def is_to_be_retried(
+    recorded: PositionHistory, request: CellRequest, *, expects_error: bool
+) -> bool:
+    """Tell whether the last recorded cell is to begin anew under this request.
+
+    One that raised, unless its notebook expects that; and one that was interrupted and edited.
+    """
+    is_edited = recorded.source != request.source
+    if recorded.committed is None:
+        return is_edited
+    return recorded.committed.status == "error" and (is_edited or not expects_error)
+
+
+def require_untainted(history: PositionHistory, settings: Settings) -> None:
+    """Refuse to run a cell again that acted past the journal: nobody knows what it did."""
+    if history.is_tainted and not (settings.redo or settings.repeat_acts):
+        crossed = (f"{each.where}: it {each.what}" for each in history.crossings if each.is_act)
+        raise TaintedPositionError(history.position, tuple(crossed))
+
+
+def find_donor(
+    waiting: Sequence[PositionOutline], position: int, request: CellRequest
+) -> PositionOutline | None:
+    """Find the attempt that a new cell takes the place of.
+
+    The same source at the same place; else the same cell, as far as its front end names cells; else
+    the same source anywhere; else the same place, where no front end says that it is another cell.
+    """
+
+    def is_same_source(each: PositionOutline) -> bool:
+        return each.cell.source == request.source
+
+    def is_same_cell(each: PositionOutline) -> bool:
+        return request.cell_id is not None and each.cell.request.get("cell_id") == request.cell_id
+
+    def is_unnamed(each: PositionOutline) -> bool:
+        return request.cell_id is None or each.cell.request.get("cell_id") is None
+
+    here = [each for each in waiting if each.position == position]
+    ways: list[tuple[Sequence[PositionOutline], Callable[[PositionOutline], bool]]] = [
+        (here, is_same_source),
+        (waiting, is_same_cell),
+        (waiting, is_same_source),
+        (here, is_unnamed),
+    ]
+    return next((each for among, fits in ways for each in among if fits(each)), None)
+
+
+class Attempts:
+    """What the cells of one run may reuse. `load` reads the history of an attempt."""
+
+    def __init__(
+        self,
+        outline: Outline,
+        load: Callable[[PositionOutline], PositionHistory],
+        wall_ns: Callable[[], int],
+    ) -> None:
+        self._outline = outline
+        self._load = load
+        self._wall_ns = wall_ns
+
+    def before_new(self, position: int, request: CellRequest, settings: Settings) -> Donor | None:
+        """Make the donor of a cell that begins; None where it takes nobody's place."""
+        left = find_donor(self._outline.waiting, position, request)
+        if left is None:
+            return None
+        newest = self._load(left)
+        attempts = (newest, *newest.donors)
+        return self._donor(left, attempts, position, request.source, settings)
+
+    def before_open(self, history: PositionHistory, settings: Settings) -> Donor | None:
+        """Make the donor of an interrupted attempt, its cursors behind what that attempt did."""
+        outline = self._outline.open_position
+        if outline is None or outline.donor is None:
+            return None
+        donor = self._donor(
+            outline.donor, history.donors, history.position, history.source, settings
+        )
+        donor.follow(history)
+        return donor
+
+    def _donor(
+        self,
+        left: PositionOutline,
+        attempts: Sequence[PositionHistory],
+        position: int,
+        source: str,
+        settings: Settings,
+    ) -> Donor:
+        branch = left.left_by
+        assert branch is not None, "only what was left behind is a donor"
+        is_unchanged = (
+            left.has_failed
+            and left.cell.source == source
+            and left.position == branch.position == position
+        )
+        return Donor(
+            attempts,
+            lsn=left.lsn,
+            is_unchanged=is_unchanged,
+            now_ns=self._wall_ns(),
+            repeats_acts=settings.repeat_acts or branch.repeats_acts,
+        )
+
+
+def reuse_sentences(donor: Donor, position: int, *, is_ok: bool) -> Iterator[str]:
+    """Say what became of the attempt before, once the new one has ended."""
+    if donor.reused:
+        calls = "1 call was" if donor.reused == 1 else f"{donor.reused:,} calls were"
+        yield f"cell {position} was run again: {calls} reused from the attempt before."
+    left = donor.left_behind()
+    if is_ok and left:
+        listed = "; ".join(each.label for each in left)
+        yield f"the attempt before also did: {listed}. Cell {position} did not ask for it again."
+    was_asked_for = all(each is not donor.kept for each in left)
+    if not is_ok and donor.kept is not None and was_asked_for:
+        yield (
+            f"the last call before the error was {donor.kept.label}. It may have changed something "
+            "outside, so it was answered from the journal and not made again; `durable run "
+            "--repeat-acts`, or `%durable retry --repeat-acts`, makes it again."
+        )

@@ -1,0 +1,59 @@
+"""Reusing: a live call that an earlier attempt at this cell may have made (`replay.donor`).
+
+Between the machine, which says that a call is live, and the port, which would make it. What is
+taken from a donor is recorded as the donor's; from then on it replays like any other call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from durable_kernel.errors import ActNotRepeatedError
+from durable_kernel.ports import Call, Lane
+from durable_kernel.replay import Forbidden, GoLive, PositionReplay, Serve, Unfinished
+from durable_kernel.runtime.pending import Pending
+from durable_kernel.runtime.steps import StepKey
+
+__all__ = ["drawn_before", "made_before", "step_key"]
+
+
+def made_before(
+    replay: PositionReplay,
+    pending: Pending,
+    lane: Lane,
+    call: Call,
+    live: GoLive,
+    where: Callable[[], str],
+) -> Serve | Unfinished | GoLive:
+    """Find a live call in the attempts before; the same verdict again if none of them made it.
+
+    Raises ActNotRepeatedError, which is to latch the run, before anything happened.
+    """
+    found = replay.donor.ask(lane.path, call) if replay.donor is not None else None
+    if found is None:
+        return live
+    if isinstance(found, Forbidden):
+        raise ActNotRepeatedError(where(), call.label, tuple(each.label for each in found.acts))
+    pending.add_reused(lane, live.ordinal, found.back, call.kind)
+    if found.call.is_complete:
+        return Serve(live.ordinal, found.call)
+    pending.append([])  # whoever decides about it has to find it in this attempt
+    return Unfinished(live.ordinal, replace(found.call, parts=list(found.call.parts)))
+
+
+def drawn_before(replay: PositionReplay, lane: Lane, kind: str) -> tuple[Any] | None:
+    """Find a hard observation in the attempts before; None: draw it."""
+    return replay.donor.draw(lane.path, kind) if replay.donor is not None else None
+
+
+def step_key(
+    run_id: str, position: int, replay: PositionReplay, lane: Lane, verdict: Any
+) -> StepKey:
+    """Say where a call stands. A call of another attempt is another one, and has another key."""
+    donor_lsn = replay.donor.lsn if replay.donor is not None else 0
+    if isinstance(verdict, Serve | Unfinished):
+        donor_lsn, position = verdict.call.place
+    run = f"{run_id}@{donor_lsn}" if donor_lsn else run_id
+    return (run, position, lane.path, verdict.ordinal)
