@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import keyword
 import os
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,9 @@ _INJECTED = "injected-parameters"
 def read_notebook(path: Path) -> NotebookNode:
     """Read a notebook as nbformat 4. Raises UsageError that says what is wrong with the file."""
     try:
-        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        text = path.read_text("utf-8-sig")  # editors on Windows begin files with a BOM
+        with _without_warnings():
+            notebook = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such notebook.") from None
     except IsADirectoryError:
@@ -85,7 +90,8 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
 
     A reader sees the old file or the new one.
     """
-    text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+    with _without_warnings():
+        text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -99,6 +105,14 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep off the terminal what nbformat says to its callers (missing and double ids of cells)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def parse_value(text: str) -> Any:
@@ -125,6 +139,8 @@ def inject_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> 
     for name in parameters:
         if not name.isidentifier():
             raise UsageError(f"-p {name}: this is no Python name.")
+        if keyword.iskeyword(name):
+            raise UsageError(f"-p {name}: this is a keyword of Python, nothing can be called so.")
     lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())]
     cell = nbformat.v4.new_code_cell(  # type: ignore[no-untyped-call]
         "\n".join(lines), metadata={"tags": [_INJECTED]}, id="parameters"

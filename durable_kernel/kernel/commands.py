@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from durable_kernel.errors import DurableError, UsageError
-from durable_kernel.runtime import Run
+from durable_kernel.runtime import Run, read_answer
 
 __all__ = ["Answer", "Asker", "Choice", "answer", "durable_lines"]
 
 _LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
 _LOG_LINES = 20
+_OPENING = "the kernel has just started and is opening its run: ask again in a moment."
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
     "resolve [EFFECT] --retry | --answer FILE | --fail | restore [--redo | --without] | fresh"
@@ -96,7 +97,7 @@ def _status(asker: Asker, words: list[str]) -> Answer:
     run = asker.run
     if run is None:
         if refusal is None:
-            return _table([("state", "restoring"), ("why", "the run is being opened")])
+            return _table([("state", "restoring"), ("why", _OPENING)])
         return _table([("state", "stopped"), ("why", f"{type(refusal).__name__}: {refusal}")])
     facts = run.status()
     state = str(facts.get("state", run.state))
@@ -140,7 +141,7 @@ def _resolve(asker: Asker, words: list[str]) -> Answer:
     if given.answer is None:
         choice, content = ("retry" if given.retry else "fail"), None
     else:
-        choice, content = "answer", _read(given.answer)
+        choice, content = "answer", read_answer(_not_stdin(given.answer))
     return _lines([_run_of(asker).resolve(given.effect, choice, content)])
 
 
@@ -195,15 +196,14 @@ def _run_of(asker: Asker) -> Run:
         refusal = asker.refusal_now()
         if isinstance(refusal, DurableError):
             raise refusal
-        raise UsageError(str(refusal) if refusal else "the run is not open yet.")
+        raise UsageError(str(refusal) if refusal else _OPENING)
     return asker.run
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.expanduser().read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+def _not_stdin(path: Path) -> Path:
+    if str(path) == "-":
+        raise UsageError("a kernel has no standard input: name a file.")
+    return path
 
 
 def _shown(value: Any) -> str:

@@ -16,8 +16,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+import zmq
 from ipykernel.iostream import BackgroundSocket, IOPubThread
 from jupyter_client.session import Session
+from zmq.error import ZMQError
 
 from durable_kernel.runtime import CellExecution, CellResult, Run
 
@@ -130,9 +132,16 @@ class CapturingSession(Session):
         """Send a message as jupyter_client does; an output is journaled before."""
         target: Any = stream  # ipykernel's sockets are none of zmq's
         if not isinstance(stream, BackgroundSocket | IOPubThread):
-            return super().send(
-                stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
-            )
+            try:
+                return super().send(
+                    stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
+                )
+            except ZMQError as error:
+                if error.errno != zmq.ENOTSOCK:
+                    raise
+                # A kernel that stops has closed its sockets: nobody waits for this reply.
+                is_kind = isinstance(msg_or_type, str)
+                return self.msg(msg_or_type, content, parent) if is_kind else msg_or_type
         if isinstance(msg_or_type, dict):
             message = msg_or_type
         else:

@@ -154,7 +154,7 @@ class Run:
         parked = self.port.parked
         crossings = [each for each in self.world.crossings if each.is_act]
         return {
-            **outline_view(self.read_outline()),
+            **self._seen(),
             "run": self.run_id,
             "state": self.state,
             "next_position": self.next_position,
@@ -169,6 +169,13 @@ class Run:
             "unrecorded": [f"{each.where}: it {each.what}" for each in crossings],
             "stopped_by": str(self.port.latch) if self.port.latch is not None else None,
         }
+
+    def _seen(self) -> dict[str, Any]:
+        """Describe the journal; a cell that runs just now is not interrupted, nor its act lost."""
+        seen = outline_view(self.read_outline())
+        if self._running is not None and self.port.parked is None and self.port.latch is None:
+            seen.update(status="running", acts_in_doubt=[])
+        return seen
 
     def log(self, limit: int = 50, position: int | None = None) -> list[dict[str, Any]]:
         """List the last recorded calls, newest last. Reads the journal."""

@@ -42,6 +42,28 @@ def test_a_written_notebook_reads_back(tmp_path: Path) -> None:
     assert path.read_text().endswith("}\n")
 
 
+def test_a_notebook_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "windows.ipynb"
+    write_notebook(_notebook(_code("x = 1")), path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert _sources(read_notebook(path)) == ["x = 1"]
+
+
+def test_what_nbformat_warns_of_is_not_told(tmp_path: Path) -> None:
+    """Cells without ids, or two with the same: warnings are errors in these tests."""
+    path = tmp_path / "old.ipynb"
+    one, other, third = _code("1"), _code("2"), _code("3")
+    other.id = one.id
+    del third["id"]
+    path.write_text(json.dumps(_notebook(one, other, third)))
+
+    notebook = read_notebook(path)
+    write_notebook(notebook, path)
+
+    assert _sources(read_notebook(path)) == ["1", "2", "3"]
+
+
 def _one_cell(rest: str) -> str:
     fixed = '"cell_type": "code", "outputs": [], "execution_count": null, "id": "a", '
     head = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{'
@@ -209,6 +231,12 @@ def test_the_injected_cell_is_the_same_each_time() -> None:
 def test_a_parameter_that_is_no_name_is_refused() -> None:
     with pytest.raises(UsageError, match="-p 3day: this is no Python name"):
         inject_parameters(_notebook(), {"3day": 1})
+
+
+@pytest.mark.parametrize("name", ["class", "None", "await"])
+def test_a_parameter_that_is_a_keyword_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"-p {name}: this is a keyword of Python"):
+        inject_parameters(_notebook(), {name: 3})
 
 
 def test_no_parameters_leave_the_notebook_as_it_is() -> None:

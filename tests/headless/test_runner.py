@@ -65,6 +65,29 @@ def test_a_kernel_that_dies_as_it_starts_is_replaced(
     assert told.sentences[1:] == ["the kernel died; another one goes on from the journal."]
 
 
+def test_a_run_that_is_stopped_in_a_cell_prints_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel stops while its cell still ends: its reply has no socket to leave through."""
+    source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)"
+
+    code = run_notebook(_request(tmp_path, source), _Told())
+
+    assert code is Exit.INTERRUPTED
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_interrupt_sent_to_the_kernel_is_an_exception_of_the_cell(tmp_path: Path) -> None:
+    """Nobody can tell it from a KeyboardInterrupt that the code raised; the runner goes by it."""
+    source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    told = _Told()
+
+    code = run_notebook(_request(tmp_path, source), told)
+
+    assert code is Exit.CELL_RAISED
+    assert told.sentences[1].startswith("a cell raised KeyboardInterrupt")
+
+
 def test_a_signal_interrupts_the_run_and_leaves_it_to_be_resumed(tmp_path: Path) -> None:
     source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
     told = _Told()

@@ -174,6 +174,21 @@ def test_fresh_archives_the_run_and_refuses_cells_until_a_restart() -> None:
     assert isinstance(kernel.refusal, UsageError)
 
 
+def test_while_the_run_is_being_opened_commands_say_so() -> None:
+    """Right after an automatic restart: nothing is wrong, and a moment later it is there."""
+    opening = FakeKernel(None, has_run=False)
+
+    assert "has just started and is opening its run" in answer(opening, "status").text
+    with pytest.raises(UsageError, match="has just started and is opening its run"):
+        answer(opening, "plan")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "-"])
+def test_an_answer_of_a_kernel_is_a_file(path: str) -> None:
+    with pytest.raises(UsageError, match=r"an answer is a file|name a file"):
+        answer(FakeKernel(), f"resolve --answer {path}")
+
+
 def test_without_a_run_commands_say_why_there_is_none() -> None:
     refusal = RunLockedError("runs/nightly", "")
 

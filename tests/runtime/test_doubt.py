@@ -110,6 +110,20 @@ def test_nothing_unwinds_while_a_call_is_parked(notebook: Notebook, service: Ser
     assert notebook.names["seen"] == ["made", "removed"]
 
 
+def test_a_cell_that_runs_is_not_interrupted_and_its_act_is_not_in_doubt(
+    notebook: Notebook,
+) -> None:
+    statuses: list[dict[str, Any]] = []
+    notebook.service.during = lambda _name: statuses.append(session.run.status())
+
+    with notebook.session() as session:
+        session.execute("service.ask('pay')")
+
+    (status,) = statuses
+    assert (status["state"], status["status"]) == ("live", "running")
+    assert status["acts_in_doubt"] == []
+
+
 def test_the_status_names_what_waits_and_how_to_decide(notebook: Notebook) -> None:
     notebook.died(PAYS)
     statuses: list[dict[str, Any]] = []
