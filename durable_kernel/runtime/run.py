@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from os import urandom as _urandom  # bound before any hook: our own entropy is no record
 from typing import Any
 
 from durable_kernel.codec import KnownSecrets
@@ -38,10 +37,10 @@ from durable_kernel.history.views import call_view, outline_view
 from durable_kernel.journal import Journal
 from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.cell import CellExecution, CellRequest
+from durable_kernel.runtime.deciding import queue_decision
 from durable_kernel.runtime.flushing import FlushTimer
-from durable_kernel.runtime.inbox import AskedResolution, inbox_of, queue_resolution
 from durable_kernel.runtime.interrupts import Interrupts
-from durable_kernel.runtime.parking import decide, effect_name, parse_choice
+from durable_kernel.runtime.parking import decide
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.retrying import (
@@ -387,22 +386,7 @@ class Run:
 
     def _queue_decision(self, effect: str | None, choice: str, answer: bytes | None) -> str:
         unfinished = self.read_outline().open_position if self.port.latch is not None else None
-        pending = list(unfinished.pending.values()) if unfinished is not None else []
-        position = unfinished.position if unfinished is not None else 0
-        doubtful = {
-            effect_name(position, each.lane, each.ordinal): each for each in pending if each.act
-        }
-        if not doubtful:
-            raise UsageError("no act is in doubt in this kernel.")
-        name = effect or next(iter(doubtful))
-        if name not in doubtful or (effect is None and len(doubtful) > 1):
-            listed = "; ".join(f"{known}: {each.label}" for known, each in doubtful.items())
-            raise UsageError(f"in doubt are {listed}. Name one of them.")
-        message = f"resolve-{name}-{_urandom(6).hex()}"
-        act = doubtful[name]
-        asked = AskedResolution(name, parse_choice(choice, answer).value, answer, act.wall_ns)
-        queue_resolution(inbox_of(self._store, self.place), message, asked)
-        return f"effect {name} ({act.label}): {choice}. Restart the kernel: it goes on so."
+        return queue_decision(self._store, self.place, unfinished, effect, choice, answer)
 
     def late_output(
         self, position: int, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any]
