@@ -280,7 +280,7 @@ class RunPort:
     def _ask(self, lane: Lane, call: Call, answer: AnswerParser | None) -> Step | Parked:
         with self._interrupts, self.lock:
             if self.latch is not None:
-                raise self.latch
+                raise self.latch.with_traceback(None)
             if self._is_foreign(lane):
                 self._world.crossing(
                     f"made a call outside the cell's own line: {call.label}", is_act=True
@@ -402,7 +402,7 @@ class RunPort:
             self.set_latch(RunSuspendedError(parked.sentence()))
             self._leave(3)
             assert self.latch is not None
-            raise self.latch
+            raise self.latch.with_traceback(None)
         self.parked = parked
         return parked
 
@@ -448,7 +448,7 @@ class RunPort:
         with self._interrupts, self.lock:
             self.parked = None
             if self.latch is not None:
-                raise self.latch
+                raise self.latch.with_traceback(None)
             is_retry = decision.choice == Choice.RETRY
             self.write_packed([self._storing.resolved(decision)], sync=True)
             if is_retry:

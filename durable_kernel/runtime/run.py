@@ -258,7 +258,7 @@ class Run:
     def start_cell(self, request: CellRequest) -> CellExecution:
         """Begin a new position, live. It may take the place of one that was left behind."""
         if self.port.latch is not None:
-            raise self.port.latch
+            raise self.port.latch.with_traceback(None)
         if self._cursor < len(self.outline.positions):
             raise UsageError(
                 f"position {self._cursor} is recorded and not replayed yet; nothing new can run "

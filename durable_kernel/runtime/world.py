@@ -190,7 +190,7 @@ class World:
 
     def _blame(self, port: Blamed, what: str, *, is_act: bool) -> None:
         if port.latch is not None and is_act:
-            raise port.latch
+            raise port.latch.with_traceback(None)
         if not port.is_live and not self.is_redoing:
             if is_act:
                 raise port.set_latch(_closed(self.where(), what))

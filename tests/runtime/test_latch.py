@@ -103,6 +103,23 @@ def test_every_begin_after_a_divergence_raises_the_same(notebook: Notebook) -> N
     assert session.namespace["seen"] == [session.run.latch] * 4
 
 
+def test_what_stops_a_run_does_not_grow_with_each_raise(notebook: Notebook) -> None:
+    """A loop that catches it would keep every frame, and make each traceback longer."""
+    notebook.names["target"] = "recorded"
+    notebook.lived(
+        "import traceback\nlengths = []\n"
+        "for _ in range(20):\n"
+        "    try: service.ask(target)\n"
+        "    except BaseException as e: lengths.append(len(traceback.extract_tb(e.__traceback__)))"
+    )
+    notebook.names["target"] = "asked"
+
+    session = notebook.replayed()
+
+    first, *_, last = session.namespace["lengths"]
+    assert last <= first
+
+
 def test_unwinding_code_makes_no_act(notebook: Notebook, service: Service) -> None:
     """H4: `finally` and `__exit__` run, but what they ask for raises instead of being sent."""
     session = _diverged(
