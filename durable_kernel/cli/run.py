@@ -17,6 +17,7 @@ from durable_kernel.errors import UsageError
 from durable_kernel.headless import RunRequest, run_notebook
 from durable_kernel.headless.notebook import parse_value
 from durable_kernel.history import Outline
+from durable_kernel.runtime import Settings
 
 __all__ = ["join_parameters", "run"]
 
@@ -60,10 +61,28 @@ def run(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="The run was moved here; no other copy goes on.")
     ] = False,
+    repeat: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--repeat",
+            metavar="HOST[:PRESET]",
+            help="Make acts in doubt at this host again unasked: all, or those of a preset "
+            "(graphql-reads, search, oauth, llm).",
+        ),
+    ] = None,
+    inject_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inject-key",
+            metavar="HOST",
+            help="Give POST and PATCH requests to this host an Idempotency-Key from the journal.",
+        ),
+    ] = None,
 ) -> None:
     """Execute a notebook durably. Kill it at any moment, run the same command, and it goes on."""
     if fresh and resume:
         raise UsageError("--fresh and --resume exclude each other.")
+    Settings.from_environ({"DURABLE_REPEAT": ",".join(repeat or ())})  # refused here, not later
     is_patient = resume or sys.stdin.isatty()
     request = RunRequest(
         notebook=notebook,
@@ -76,6 +95,8 @@ def run(
         redo=redo,
         repeat_acts=repeat_acts,
         adopt=adopt,
+        repeat=tuple(repeat or ()),
+        inject_key=tuple(inject_key or ()),
     )
     with _Bar(stderr()) as bar:
         code = run_notebook(request, bar)

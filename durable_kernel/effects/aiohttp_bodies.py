@@ -8,13 +8,22 @@ wire; its headers; whether it may be sent twice.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_wire import body_digest
 from durable_kernel.ports import suspended
 
-__all__ = ["Bodies"]
+__all__ = ["Bodies", "DrainedBody"]
+
+
+class DrainedBody(NamedTuple):
+    """What is said of a body before it is sent; `content` returns the whole of it."""
+
+    digest: str
+    size_bytes: int
+    content: Callable[[], bytes]
 
 
 class _Sink:
@@ -43,8 +52,8 @@ class Bodies:
         self._os_error = module.ClientOSError
         self._spooled: Any = type("SpooledPayload", (_Spooled, self._payload), {})
 
-    async def drain(self, request: Any) -> tuple[str, int]:
-        """Return digest and size of the body; the request then sends what was drained.
+    async def drain(self, request: Any) -> DrainedBody:
+        """Describe the body; the request then sends what was drained.
 
         Raises what the library raises when a body can't be sent.
         """
@@ -54,7 +63,7 @@ class Bodies:
             body = body._value
         if body is None or isinstance(body, (bytes, bytearray, memoryview)):
             content = bytes(body or b"")
-            return body_digest(content), len(content)
+            return DrainedBody(body_digest(content), len(content), lambda: content)
         if isinstance(body, self._spooled) and body.was_sent:
             body = body.original  # sent once more, by a redirect: whatever is left of it
         if not isinstance(body, self._spooled):
@@ -72,7 +81,8 @@ class Bodies:
                 raise self._connection_error(sentence) from error
             body = self._spooled(spool, body, has_size=has_size)
             setattr(request, place, body)
-        return body.durable_spool.digest, body.durable_spool.size_bytes
+        spool = body.durable_spool
+        return DrainedBody(spool.digest, spool.size_bytes, spool.content)
 
     async def _pour(self, request: Any, body: Any, sink: _Sink) -> None:
         if not isinstance(body, self._payload):

@@ -27,19 +27,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import wrapt
 
-from durable_kernel.effects.aiohttp_bodies import Bodies
+from durable_kernel.effects.aiohttp_bodies import Bodies, DrainedBody
 from durable_kernel.effects.aiohttp_errors import Errors
 from durable_kernel.effects.aiohttp_pace import make_paced_reader
 from durable_kernel.effects.aiohttp_player import Player, make_playing_handler
-from durable_kernel.effects.aiohttp_resumer import Resumer, continue_answer
-from durable_kernel.effects.aiohttp_tap import MarkedStep, Tap, listen
+from durable_kernel.effects.aiohttp_resumer import (
+    RepeatedStep,
+    Resumer,
+    Started,
+    continue_answer,
+)
+from durable_kernel.effects.aiohttp_tap import MarkedStep, Tap, head_of, listen
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
+from durable_kernel.effects.http_keys import HEADER, keyed
+from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
 from durable_kernel.effects.http_wire import (
-    SAFE_METHODS,
     AnswerChangedError,
     answered_head_and_body,
     describe_headers,
@@ -101,10 +108,15 @@ class _Hook:
             if lane is None:
                 self._pass(req)
                 return await original(connector, req, *args, **options)
-            call = self._library.describe(
-                req, await self._library.bodies.drain(req), _timeout_of(args, options)
-            )
+            drained = await self._library.bodies.drain(req)
+            call = self._library.describe(lane, req, drained, _timeout_of(args, options))
             step = await lane.port.begin_async(lane, call, parse_answer)
+            key = keyed(lane, call, step)
+            if key is not None:
+                req.headers[HEADER] = key.key
+            if step.is_unasked and req.method == "DELETE" and step.head is None:
+                opened = functools.partial(original, connector, req, *args, **options)
+                step = await self._repeat(lane, call, step, req, opened)
             if step.outcome is not None:
                 return await self._recall(lane, call, step, step.outcome, connector, req)
             if step.head is not None:
@@ -118,7 +130,7 @@ class _Hook:
             if options.get("traces") or (args and args[0]):
                 _note_traces(lane, call)
             marked = MarkedStep(step)
-            exchange = Exchange(call, marked)
+            exchange = Exchange(call, marked, key)
             try:
                 with suspended():
                     connection = await original(connector, req, *args, **options)
@@ -137,6 +149,34 @@ class _Hook:
         if not INSIDE_EFFECT.get():
             what = f"aiohttp {request.method} {redact_url(str(request.url))}"
             self.witness.crossing(what, is_act=request.method not in SAFE_METHODS)
+
+    async def _repeat(
+        self,
+        lane: Lane,
+        call: Call,
+        step: Step,
+        request: Any,
+        connect: Callable[[], Awaitable[Any]],
+    ) -> Step:
+        """Make a DELETE again, whole, to look at what comes back before anybody gets it (H21)."""
+        exchange = Exchange(call, step)
+        try:
+            with suspended():
+                response = await _send(request, await connect(), {"read_until_eof": True})
+                body = await response.content.read()
+                response.close()
+        except BaseException as error:
+            exchange.fail(error, **self._library.extra_of(error))
+            raise
+        head = head_of(Started(response))
+        if found := came_back_gone(call, step, head["status"]):
+            return await lane.port.put_in_doubt_async(lane, call, step, found, parse_answer)
+        framed, parts = continue_answer(head, [], (head, body))
+        step.set_head(framed)
+        for part in parts:
+            step.add_part(part)
+        exchange.end()
+        return RepeatedStep(step, framed, parts)
 
     async def _recall(
         self, lane: Lane, call: Call, step: Step, outcome: Outcome, connector: Any, request: Any
@@ -170,18 +210,20 @@ class _Library(Errors):
             reader.__class__ = self._paced_reader
         return reader
 
-    def describe(self, request: Any, body: tuple[str, int], timeout: Any) -> Call:
+    def describe(self, lane: Lane, request: Any, body: DrainedBody, timeout: Any) -> Call:
         """Describe a drained request; `body` is its digest and size."""
         headers = [
             (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for name, value in request.headers.items()
         ]
         return describe_request(
+            lane,
             request.method,
             str(request.url),
             describe_headers(headers),
-            body=body[0],
-            body_bytes=body[1],
+            body=body.digest,
+            body_bytes=body.size_bytes,
+            read_body=body.content,
             timeout=timeout and {phase: getattr(timeout, phase, None) for phase in _PHASES},
         )
 

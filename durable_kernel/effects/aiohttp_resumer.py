@@ -8,7 +8,7 @@ framed as the first head announced it, and fed to the parser that the reader wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_wire import AnswerChangedError, RecordedPrefix
 from durable_kernel.ports import Call, Ending, Lane, Outcome, Step, suspended
 
-__all__ = ["Resumer", "continue_answer"]
+__all__ = ["RepeatedStep", "Resumer", "Started", "continue_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Resumer(Player):
         """Feed what comes next of the repeated answer, and lies behind the prefix."""
         if self._real is None:
             self._real = await self._reopen()
-            self._prefix.check_head(head_of(_Started(self._real)))
+            self._prefix.check_head(head_of(Started(self._real)))
         content = await self._real.content.readany()
         if content:
             wire = self._frame.frame(self._prefix.take(content))
@@ -170,7 +170,7 @@ class Resumer(Player):
             real.close()
 
 
-class _Started:
+class Started:
     """A started response, as `head_of` reads a message."""
 
     def __init__(self, response: Any) -> None:
@@ -178,3 +178,24 @@ class _Started:
         self.raw_headers = response.raw_headers
         self.version = response.version
         self.reason = response.reason
+
+
+class RepeatedStep:
+    """A step that was made again and settled just now, as a recorded one is served."""
+
+    repeats: Mapping[str, Any] | None = None
+    is_unasked = False
+
+    def __init__(self, step: Step, head: Mapping[str, Any], parts: list[bytes]) -> None:
+        self.outcome: Outcome | None = Outcome.of_value({})
+        self.head = head
+        self.parts: Iterable[bytes] = parts
+        self.idempotency_key = step.idempotency_key
+
+    async def turn(self) -> None:
+        """Do nothing: it was delivered live."""
+
+    def _ignore(self, *_: Any) -> None:
+        """Do nothing: it is settled."""
+
+    set_head = add_part = settle = _ignore

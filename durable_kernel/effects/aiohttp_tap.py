@@ -54,6 +54,8 @@ class MarkedStep:
     def __init__(self, step: Step) -> None:
         self._step = step
         self.idempotency_key = step.idempotency_key
+        self.repeats = step.repeats
+        self.is_unasked = step.is_unasked
         self.arrivals: list[int] = []
         self.cancelled: list[int] = []
         self.tick = 0
@@ -172,7 +174,7 @@ class Tap(Pace):
             return True  # a second answer that nobody asked for
         self.payload = self._library.pace(payload)
         head = head_of(message)
-        self.step.set_head(head)
+        self.exchange.set_head(head)
         behind = self._take_opening()
         if message.code == _SWITCHING_PROTOCOLS:
             self._end()

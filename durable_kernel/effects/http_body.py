@@ -55,9 +55,16 @@ class Spool:
                 self._pieces.clear()
             self._file.write(piece)
 
+    def content(self) -> bytes:
+        """Return the whole body, to look into it: that is not reading it to send it."""
+        return b"".join(self._pieces_of())
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the body from its beginning."""
         self.was_read = True
+        yield from self._pieces_of()
+
+    def _pieces_of(self) -> Iterator[bytes]:
         if self._file is None:
             yield from self._pieces
             return

@@ -26,10 +26,11 @@ from durable_kernel.effects.http_body import Bodies, Spool, drain
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_files import attach_live, attach_recorded
 from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
+from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
 from durable_kernel.effects.http_payloads import BrokenEnd, Payload, ResumedPayload
 from durable_kernel.effects.http_recall import make_read_interrupted, recall
+from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
 from durable_kernel.effects.http_wire import (
-    SAFE_METHODS,
     RequestHeaders,
     body_digest,
     describe_headers,
@@ -44,6 +45,7 @@ from durable_kernel.ports import (
     ErrorFacts,
     Lane,
     Outcome,
+    Step,
     Witness,
     rebuild_error,
     suspended,
@@ -97,6 +99,7 @@ class _Request:
         self.body: Any = None
         self.given: Any = None
         self.digest, self.size_bytes = "", 0
+        self.is_gathered = False
 
     def take_body(self, body: Any, block_bytes: int, bodies: Bodies) -> None:
         """Take note of a body; one that user code produces is drained, here in the lane."""
@@ -118,18 +121,26 @@ class _Request:
         """Tell whether nothing was sent of a body that user code gave."""
         return self.given is not None and not self.body.was_read
 
+    def content(self) -> bytes:
+        """Return the body, to look into it."""
+        if isinstance(self.body, Spool):
+            return self.body.content()
+        return b"" if self.body is None else bytes(memoryview(self.body))
+
     def pieces(self) -> Any:
         """Return the body as it may be sent, once."""
         return self.body.pieces() if isinstance(self.body, Spool) else self.body
 
-    def call(self, conn: Any, headers: RequestHeaders) -> Call:
+    def call(self, lane: Lane, conn: Any, headers: RequestHeaders) -> Call:
         seconds = conn.timeout if isinstance(conn.timeout, (int, float)) else None
         return describe_request(
+            lane,
             self.method,
             self.url,
             headers,
             body=self.digest,
             body_bytes=self.size_bytes,
+            read_body=self.content,
             timeout={"connect": seconds, "read": seconds},
         )
 
@@ -170,11 +181,21 @@ class _Gathering(NamedTuple):
     spool: Spool
 
 
+class _Begun(NamedTuple):
+    """A request that was announced, and how it is sent."""
+
+    lane: Lane
+    request: _Request
+    call: Call
+    send: Callable[[Any], None]
+
+
 class _Sent:
     """A request that was sent. Without an answer, it is abandoned."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, begun: _Begun) -> None:
         self._exchange: Exchange | None = exchange
+        self.begun = begun
 
     def take(self) -> Exchange:
         """Hand the exchange over to whoever reads the answer."""
@@ -261,7 +282,7 @@ class _Hook:
                 self._send_gathered(conn, pending)
                 pending = vars(conn).pop(_PENDING)
             if isinstance(pending, _Sent):
-                return self._receive(conn, pending.take())
+                return self._receive(conn, pending.take(), pending.begun)
             response = original(conn)
             if isinstance(pending, _Answer) and pending.payload is not None:
                 attach_recorded(response, pending.payload, pending.broken)
@@ -317,15 +338,15 @@ class _Hook:
         conn.sock = sock
         conn.send = send
         setattr(conn, _PENDING, _Gathering(lane, request, spool))
+        request.is_gathered = True
 
     def _send_gathered(self, conn: Any, gathered: _Gathering) -> None:
         _forget(conn)
         request = gathered.request
         request.take_spool(gathered.spool)
-        head = b"\r\n".join([*request.lines, b"", b""])
 
         def send(sender: Any) -> None:
-            sender.send(head)
+            sender.send(b"\r\n".join([*request.lines, b"", b""]))
             for piece in gathered.spool.pieces():
                 sender.send(piece)
 
@@ -342,12 +363,19 @@ class _Hook:
 
     def _begin(self, lane: Lane, conn: Any, request: _Request, send: Callable[[Any], None]) -> None:
         """Announce a request, and send it unless it is recorded."""
-        call = request.call(conn, self._headers_of(request).described)
+        call = request.call(lane, conn, self._headers_of(request).described)
         step = lane.port.begin(lane, call, parse_answer)
+        self._carry_out(conn, _Begun(lane, request, call, send), step)
+
+    def _carry_out(self, conn: Any, begun: _Begun, step: Step) -> None:
+        lane, request, call, send = begun
         if step.outcome is not None:
             self._recall(lane, conn, request, call, step)
             return
-        exchange = Exchange(call, step)
+        key = keyed(lane, call, step)
+        if key is not None:
+            _add_key(conn, request, key)
+        exchange = Exchange(call, step, key)
         if step.head is not None:
             self._resume(conn, exchange, send)
             return
@@ -361,9 +389,9 @@ class _Hook:
             if request.is_body_unsent:
                 self._bodies.give_back(request.given, request.body)
             raise
-        setattr(conn, _PENDING, _Sent(exchange))
+        setattr(conn, _PENDING, _Sent(exchange, begun))
 
-    def _receive(self, conn: Any, exchange: Exchange) -> Any:
+    def _receive(self, conn: Any, exchange: Exchange, begun: _Begun) -> Any:
         """Read the head of a live answer, record it, and put the tee below it."""
         try:
             with suspended():
@@ -371,7 +399,9 @@ class _Hook:
         except BaseException as error:
             exchange.fail(error)
             raise
-        exchange.step.set_head(head_of(response))
+        if found := came_back_gone(exchange.call, exchange.step, response.status):
+            return self._doubt(conn, exchange, begun, found)
+        exchange.set_head(head_of(response))
         label = exchange.call.label
         if response.status == _SWITCHING_PROTOCOLS:
             self.witness.crossing(f"http.client connection upgraded by {label}", is_act=True)
@@ -381,6 +411,18 @@ class _Hook:
 
         attach_live(response, exchange, tell_taken)
         return response
+
+    def _doubt(self, conn: Any, exchange: Exchange, begun: _Begun, found: str) -> Any:
+        """Put the call in doubt that came back so; return the answer that is decided on."""
+        with suspended():
+            conn.close()
+        lane, request, call, _send = begun
+        decided = lane.port.put_in_doubt(lane, call, exchange.step, found, parse_answer)
+        # As it was when the request was announced.
+        conn._buffer = [] if request.is_gathered else list(request.lines)
+        conn._HTTPConnection__state = "Request-sent" if request.is_gathered else "Request-started"
+        self._carry_out(conn, begun, decided)
+        return conn.getresponse()
 
     def _recall(self, lane: Lane, conn: Any, request: _Request, call: Call, step: Any) -> None:
         """Prepare the connection to give what is recorded."""
@@ -430,6 +472,15 @@ def _forget(conn: Any) -> None:
     """Leave an earlier request of this connection alone: it gets no answer any more."""
     vars(conn).pop(_PENDING, None)
     vars(conn).pop("send", None)
+
+
+def _add_key(conn: Any, request: _Request, key: Keyed) -> None:
+    """Add the key to the lines that are sent."""
+    line = f"{HEADER}: {key.key}".encode()
+    if line not in request.lines:
+        request.lines.append(line)
+        if conn._buffer:
+            conn._buffer.append(line)
 
 
 def _connect(original: Any, conn: Any, settle: Callable[[Outcome], None]) -> None:

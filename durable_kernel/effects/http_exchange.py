@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
+from durable_kernel.effects.http_keys import Keyed
 from durable_kernel.errors import RequestInterrupted
 from durable_kernel.ports import Call, Ending, ErrorFacts, Outcome, Step, await_cancellation
 
@@ -18,15 +19,23 @@ class Exchange:
     """A live call. The first ending counts; `elapsed_us` is its duration, None before.
 
     The clock runs from the construction to the ending, as the caller of the library sees it.
+    `keyed` is the Idempotency-Key that it bears beside its own headers.
     """
 
-    __slots__ = ("_started_s", "call", "elapsed_us", "step")
+    __slots__ = ("_started_s", "call", "elapsed_us", "keyed", "step")
 
-    def __init__(self, call: Call, step: Step) -> None:
+    def __init__(self, call: Call, step: Step, keyed: Keyed | None = None) -> None:
         self.call = call
         self.step = step
+        self.keyed = keyed
         self.elapsed_us: int | None = None
         self._started_s = perf_counter()  # clock hooks let readings of ours pass
+
+    def set_head(self, head: dict[str, Any]) -> None:
+        """Record the head of the answer."""
+        if self.keyed is not None:
+            self.keyed.note_head(head)
+        self.step.set_head(head)
 
     def end(self) -> None:
         """Settle: the body was read to its end."""

@@ -6,7 +6,8 @@ headers are raw pairs of bytes in their order on the wire.
     Call      kind "http"; identity = method, url, body (`body_digest`), and idempotency_key if any
     head      {"status": int, "headers": [[name, value]…], "http_version": bytes,
               "reason": bytes or None}
-    parts     bytes of the body as they came: de-chunked, still content-encoded
+    parts     bytes of the body as they came, still content-encoded; de-chunked, but for aiohttp,
+              whose readers see the chunks of the server
     outcome   VALUE {"elapsed_us": int}; an answer that a user gave has "head" and "body" in it
               ERROR, ABANDONED: `error.extra["elapsed_us"]`; raised in place of the head, or
               behind the recorded parts
@@ -21,27 +22,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
+from durable_kernel.effects.http_keys import planned_key
+from durable_kernel.effects.http_repeat import REPEAT_SAFE, may_repeat
 from durable_kernel.effects.whose_secrets import current_secrets
 from durable_kernel.errors import AnswerRejectedError
-from durable_kernel.ports import (
-    REPEAT_NEVER,
-    Act,
-    Call,
-    Ending,
-    Outcome,
-    Repeat,
-    Secret,
-)
+from durable_kernel.ports import Act, Call, Ending, Lane, Outcome, Secret
 
 __all__ = [
-    "SAFE_METHODS",
     "AnswerChangedError",
     "RecordedPrefix",
     "RequestHeaders",
@@ -56,15 +49,6 @@ __all__ = [
     "parse_answer",
     "redact_url",
 ]
-
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""Methods that change nothing outside (RFC 9110 §9.2.1)."""
-
-_REPEAT_SAFE = {name: Repeat(math.inf, f"{name} is safe") for name in SAFE_METHODS}
-_REPEAT_UNCONDITIONAL = {
-    name: Repeat(300.0, f"{name} without conditions, within 5 min") for name in ("PUT", "DELETE")
-}
-_REPEAT_KEYED = Repeat(86_400.0, "Idempotency-Key, within 24 h")
 
 _CONDITIONS = (
     b"if-match",
@@ -172,43 +156,46 @@ def describe_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
 
 
 def describe_request(
+    lane: Lane,
     method: str,
     url: str,
     headers: RequestHeaders,
     *,
     body: str,
     body_bytes: int,
+    read_body: Callable[[], bytes],
     timeout: Mapping[str, float | None] | None,
 ) -> Call:
     """Describe a request before it is made. `body` is its digest, `body_bytes` its size.
 
+    `read_body` returns the body; it is called where only the body tells what the request is.
     `timeout` is in seconds, by phase, and is only shown.
     """
     key = headers.idempotency_key
     target = redact_url(url)
     identity = {"method": method, "url": target, "body": body}
+    details: dict[str, Any] = {
+        "headers": headers.shown,
+        "timeout": timeout,
+        "sent_bytes": body_bytes,
+    }
     if key is not None:
         identity["idempotency_key"] = key
-    return Call(
-        kind="http",
-        label=f"{method} {target}",
-        identity=identity,
-        details={"headers": headers.shown, "timeout": timeout, "sent_bytes": body_bytes},
-        act=Act.OBSERVATION if method in SAFE_METHODS else Act.REMOTE,
-        repeat=_may_repeat(method, headers),
-    )
-
-
-def _may_repeat(method: str, headers: RequestHeaders) -> Repeat:
-    """Say how long the request may be sent again without asking (H21)."""
-    safe = _REPEAT_SAFE.get(method)
+    safe = REPEAT_SAFE.get(method)
     if safe is not None:
-        return safe
-    if headers.idempotency_key is not None:
-        return _REPEAT_KEYED
-    return (
-        REPEAT_NEVER if headers.is_conditional else _REPEAT_UNCONDITIONAL.get(method, REPEAT_NEVER)
+        return Call("http", f"{method} {target}", identity, details, Act.OBSERVATION, safe)
+    if key is None and (planned := planned_key(lane, method, url, identity)):
+        details["injected_key"] = planned
+    repeat = may_repeat(
+        method,
+        url,
+        has_key=key is not None or "injected_key" in details,
+        is_conditional=headers.is_conditional,
+        body_bytes=body_bytes,
+        read_body=read_body,
+        rules=lane.port.hosts,
     )
+    return Call("http", f"{method} {target}", identity, details, Act.REMOTE, repeat)
 
 
 def redact_url(url: str) -> str:

@@ -24,8 +24,9 @@ import wrapt
 
 from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
+from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
+from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
 from durable_kernel.effects.http_wire import (
-    SAFE_METHODS,
     AnswerChangedError,
     RecordedPrefix,
     RequestHeaders,
@@ -106,19 +107,24 @@ class _Hook:
             if lane is None or not isinstance(request.stream, library.sync_stream):
                 self._pass(lane, request)
                 return original(transport, request)
-            call = library.describe(request, library.drain(request))
+            call = library.describe(lane, request, library.drain(request))
             step = lane.port.begin(lane, call, parse_answer)
+            return carry_out(lane, call, step, transport, request)
+
+        def carry_out(lane: Lane, call: Call, step: Step, transport: Any, request: Any) -> Any:
+            key = keyed(lane, call, step)
             if step.outcome is not None:
                 head, body = library.recall(lane, call, step, step.outcome, request)
                 if head is None:
                     assert body.error is not None
                     raise body.error()
                 return library.rebuild(head, library.replaying(body))
-            exchange = library.begin_exchange(lane, call, step, request)
+            exchange = library.begin_exchange(lane, call, step, request, key)
+            sent = library.with_key(request, key)
             if step.head is not None:
 
                 def reopen(prefix: RecordedPrefix) -> Any:
-                    response = original(transport, request)
+                    response = original(transport, sent)
                     try:
                         prefix.check_head(library.head_of(response))
                     except AnswerChangedError:
@@ -130,10 +136,15 @@ class _Hook:
                 return library.rebuild(step.head, body)
             try:
                 with suspended():
-                    response = original(transport, request)
+                    response = original(transport, sent)
             except BaseException as error:
                 exchange.fail(error)
                 raise
+            if found := came_back_gone(call, step, response.status_code):
+                with suspended():
+                    response.close()
+                decided = lane.port.put_in_doubt(lane, call, step, found, parse_answer)
+                return carry_out(lane, call, decided, transport, request)
             return self._record(exchange, response, library.recording(response.stream, exchange))
 
         handle_request.durable_hook = self  # type: ignore[attr-defined]
@@ -148,8 +159,14 @@ class _Hook:
             if lane is None or not isinstance(request.stream, library.async_stream):
                 self._pass(lane, request)
                 return await original(transport, request)
-            call = library.describe(request, await library.drain_async(request))
+            call = library.describe(lane, request, await library.drain_async(request))
             step = await lane.port.begin_async(lane, call, parse_answer)
+            return await carry_out(lane, call, step, transport, request)
+
+        async def carry_out(
+            lane: Lane, call: Call, step: Step, transport: Any, request: Any
+        ) -> Any:
+            key = keyed(lane, call, step)
             if step.outcome is not None:
                 head, body = library.recall(lane, call, step, step.outcome, request)
                 if head is None:
@@ -157,11 +174,12 @@ class _Hook:
                     await await_cancellation(step.outcome)
                     raise body.error()
                 return library.rebuild(head, library.async_replaying(body))
-            exchange = library.begin_exchange(lane, call, step, request)
+            exchange = library.begin_exchange(lane, call, step, request, key)
+            sent = library.with_key(request, key)
             if step.head is not None:
 
                 async def reopen(prefix: RecordedPrefix) -> Any:
-                    response = await original(transport, request)
+                    response = await original(transport, sent)
                     try:
                         prefix.check_head(library.head_of(response))
                     except AnswerChangedError:
@@ -173,10 +191,15 @@ class _Hook:
                 return library.rebuild(step.head, body)
             try:
                 with suspended():
-                    response = await original(transport, request)
+                    response = await original(transport, sent)
             except BaseException as error:
                 exchange.fail(error)
                 raise
+            if found := came_back_gone(call, step, response.status_code):
+                with suspended():
+                    await response.aclose()
+                decided = await lane.port.put_in_doubt_async(lane, call, step, found, parse_answer)
+                return await carry_out(lane, call, decided, transport, request)
             stream = library.async_recording(response.stream, exchange)
             return self._record(exchange, response, stream)
 
@@ -190,7 +213,7 @@ class _Hook:
 
     def _record(self, exchange: Exchange, response: Any, stream: Any) -> Any:
         """Record the head of a live response and put the tee into it."""
-        exchange.step.set_head(self._library.head_of(response))
+        exchange.set_head(self._library.head_of(response))
         if response.status_code == _SWITCHING_PROTOCOLS:
             what = f"{self._library.name} connection upgraded by {exchange.call.label}"
             self.witness.crossing(what, is_act=True)
@@ -222,18 +245,20 @@ class _Library:
 
     # --- requests ---
 
-    def describe(self, request: Any, body: tuple[str, int]) -> Call:
+    def describe(self, lane: Lane, request: Any, body: tuple[str, int]) -> Call:
         """Describe a drained request; `body` is its digest and size."""
         headers = request.headers.raw
         known = self._last_headers
         if known[0] != headers:
             known = self._last_headers = headers, describe_headers(headers)
         return describe_request(
+            lane,
             request.method,
             str(request.url),
             known[1],
             body=body[0],
             body_bytes=body[1],
+            read_body=lambda: _body_of(request),
             timeout=request.extensions.get("timeout"),
         )
 
@@ -261,7 +286,19 @@ class _Library:
             request.stream = self.spooled(spool)
         return request.stream.spool.digest, request.stream.spool.size_bytes
 
-    def begin_exchange(self, lane: Lane, call: Call, step: Step, request: Any) -> Exchange:
+    def with_key(self, request: Any, key: Keyed | None) -> Any:
+        """Return the request as it is sent: a copy with the key in it, if it bears one."""
+        if key is None:
+            return request
+        sent = object.__new__(type(request))  # `copy` would pickle, and leave the stream behind
+        vars(sent).update(vars(request))
+        sent.headers = request.headers.copy()
+        sent.headers[HEADER] = key.key
+        return sent
+
+    def begin_exchange(
+        self, lane: Lane, call: Call, step: Step, request: Any, key: Keyed | None
+    ) -> Exchange:
         """Start the clock of a live call."""
         if "trace" in request.extensions:
             lane.port.note(
@@ -269,7 +306,7 @@ class _Library:
                 f'the "trace" callback of {call.label} is called while the request is made, but '
                 "not again on replay: what it changed will be missing there",
             )
-        return Exchange(call, step)
+        return Exchange(call, step, key)
 
     # --- answers ---
 
@@ -345,6 +382,12 @@ class _Library:
         """Make the read error of an answer that came back different."""
         error: BaseException = self._read_interrupted(call.label, reason)
         return error
+
+
+def _body_of(request: Any) -> bytes:
+    """Return the body of a drained request."""
+    content: bytes | None = getattr(request, "_content", None)
+    return request.stream.spool.content() if content is None else content
 
 
 def _based(behaviour: type, base: type) -> Any:

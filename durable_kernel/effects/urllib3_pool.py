@@ -30,10 +30,11 @@ from durable_kernel.effects.http_body import Bodies, Spool
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_files import attach_live, attach_recorded
 from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
+from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
 from durable_kernel.effects.http_payloads import BrokenEnd, Payload, ResumedPayload
 from durable_kernel.effects.http_recall import Recalled, make_read_interrupted, recall
+from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
 from durable_kernel.effects.http_wire import (
-    SAFE_METHODS,
     RequestHeaders,
     body_digest,
     describe_headers,
@@ -105,7 +106,7 @@ def _noted(original: Any) -> Any:
 class _Attempt:
     """One call of `_make_request`: what it was given, with the body drained."""
 
-    __slots__ = ("body", "conn", "is_tunnel_due", "method", "options", "pool", "url")
+    __slots__ = ("body", "conn", "is_tunnel_due", "key", "method", "options", "pool", "url")
 
     def __init__(
         self,
@@ -121,6 +122,7 @@ class _Attempt:
         self.method = method
         self.url = url
         self.options = options
+        self.key: Keyed | None = None
         self.is_tunnel_due = vars(conn).pop(_TUNNEL_IS_DUE, False)
         body = options.get("body")
         self.body: Spool | None = None
@@ -131,11 +133,15 @@ class _Attempt:
         """Return hash and size of the body."""
         if self.body is not None:
             return self.body.digest, self.body.size_bytes
-        body = self.options.get("body")
-        if body is None:
-            return "", 0
-        whole = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+        whole = self.content()
         return body_digest(whole), len(whole)
+
+    def content(self) -> bytes:
+        """Return the body, to look into it."""
+        if self.body is not None:
+            return self.body.content()
+        body = self.options.get("body") or b""
+        return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
 
     def pieces(self) -> Iterator[bytes] | Any:
         """Return the body as it may be sent, once."""
@@ -207,15 +213,18 @@ class _Hook:
         self.witness.crossing(what, is_act=method not in SAFE_METHODS)
 
     def _answer(self, lane: Lane, attempt: _Attempt) -> Any:
-        call = self._describe(attempt)
+        call = self._describe(lane, attempt)
+        return self._carry_out(lane, attempt, call, lane.port.begin(lane, call, parse_answer))
+
+    def _carry_out(self, lane: Lane, attempt: _Attempt, call: Call, step: Step) -> Any:
         errors = self._errors_of(attempt)
-        step = lane.port.begin(lane, call, parse_answer)
+        attempt.key = keyed(lane, call, step)
         if step.outcome is not None:
             recalled = recall(lane, call, step, step.outcome, errors)
             if recalled.head is None:
                 raise self._recorded_failure(attempt, recalled)
             return self._rebuild(attempt, recalled.head, recalled.payload(), recalled.broken)
-        exchange = Exchange(call, step)
+        exchange = Exchange(call, step, attempt.key)
         if step.head is not None:
             return self._resume(attempt, step, exchange, errors)
         try:
@@ -226,11 +235,16 @@ class _Hook:
             if attempt.body is not None and not attempt.body.was_read:
                 self._bodies.give_back(attempt.options["body"], attempt.body)
             raise
+        if found := came_back_gone(call, step, response.status):
+            with suspended():
+                attempt.conn.close()  # the next one is sent over another connection
+            decided = lane.port.put_in_doubt(lane, call, step, found, parse_answer)
+            return self._carry_out(lane, attempt, call, decided)
         return self._record(attempt, exchange, response)
 
     # --- requests ---
 
-    def _describe(self, attempt: _Attempt) -> Call:
+    def _describe(self, lane: Lane, attempt: _Attempt) -> Call:
         options = attempt.options
         headers = list((options.get("headers") or {}).items())
         known = self._last_headers
@@ -239,11 +253,13 @@ class _Hook:
             known = self._last_headers = headers, describe_headers(raw)
         digest, size_bytes = attempt.digest()
         return describe_request(
+            lane,
             attempt.method,
             attempt.full_url(),
             known[1],
             body=digest,
             body_bytes=size_bytes,
+            read_body=attempt.content,
             timeout=_seconds_of(options.get("timeout")),
         )
 
@@ -254,6 +270,10 @@ class _Hook:
     def _send(self, attempt: _Attempt) -> Any:
         """Make the real request. The body of its response is not read yet."""
         options = {**attempt.options, "body": attempt.pieces()}
+        if attempt.key is not None:
+            headers = attempt.options.get("headers")
+            options["headers"] = {} if headers is None else headers.copy()
+            options["headers"][HEADER] = attempt.key.key
         if self._builds_responses:
             options["preload_content"] = False
         if attempt.is_tunnel_due and attempt.conn.sock is None:
@@ -296,7 +316,7 @@ class _Hook:
         head = head_of(inner)
         if vars(attempt.conn).pop(_IS_UNVERIFIED, False):
             head["is_unverified"] = True
-        exchange.step.set_head(head)
+        exchange.set_head(head)
         if inner.status == _SWITCHING_PROTOCOLS:
             self.witness.crossing(f"urllib3 connection upgraded by {label}", is_act=True)
         attach_live(inner, exchange, self._teller(f"urllib3 connection taken over after {label}"))

@@ -36,7 +36,7 @@ from durable_kernel.headless.notebook import (
 )
 from durable_kernel.history import Announced, Outline
 from durable_kernel.replay import may_repeat
-from durable_kernel.runtime import effect_name, mark_finished, queued_resolutions
+from durable_kernel.runtime import advice, effect_name, mark_finished, queued_resolutions
 from durable_kernel.store import RunPlace, Store
 
 __all__ = ["Progress", "RunRequest", "run_notebook"]
@@ -76,6 +76,8 @@ class RunRequest:
     redo: bool = False
     repeat_acts: bool = False
     adopt: bool = False
+    repeat: tuple[str, ...] = ()
+    inject_key: tuple[str, ...] = ()
     cell_timeout_s: int | None = None
 
 
@@ -309,7 +311,8 @@ class _Runner:
         effect = effect_name(position, announced.lane, announced.ordinal)
         self._progress.say(
             f"in doubt: {announced.label} (effect {effect}). It was announced, and the kernel died "
-            "before an answer was recorded; it is not sent again unasked. Look at the other side, "
+            f"before an answer was recorded; it is not sent again unasked.{advice(announced)} Look "
+            "at the other side, "
             f"then run `durable resolve {self._place.run_id} {effect}` with --retry, --answer FILE "
             "or --fail, and this command again."
         )
@@ -331,6 +334,12 @@ class _Runner:
             environment["DURABLE_REDO"] = "1"
         if self._request.repeat_acts:
             environment["DURABLE_REPEAT_ACTS"] = "1"
+        listed = {
+            "DURABLE_REPEAT": self._request.repeat,
+            "DURABLE_INJECT_KEY": self._request.inject_key,
+        }
+        for name, hosts in listed.items():
+            environment[name] = ",".join((*hosts, environment.get(name, "")))
         return environment
 
 

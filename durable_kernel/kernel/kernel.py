@@ -26,7 +26,7 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.jsonutil import json_clean
 from IPython.core.error import StdinNotImplementedError
-from traitlets import Enum, Type, Unicode
+from traitlets import Dict, Enum, Float, List, Type, Unicode
 
 from durable_kernel import runtime
 from durable_kernel.effects import prompts
@@ -78,6 +78,22 @@ class DurableKernel(IPythonKernel):
         ["", "eager", "match"],
         default_value="",
         help="Replay at the start, or request by request. The variable DURABLE_RESUME wins.",
+    ).tag(config=True)
+    repeat = List(
+        Unicode(),
+        help="HOST or HOST:PRESET (graphql-reads, search, oauth, llm): calls that are made again "
+        "unasked after a crash. The variable DURABLE_REPEAT wins.",
+    ).tag(config=True)
+    inject_key = List(
+        Unicode(),
+        help="Hosts whose POST and PATCH requests get an Idempotency-Key from the journal. The "
+        "variable DURABLE_INJECT_KEY wins.",
+    ).tag(config=True)
+    key_hours = Dict(
+        value_trait=Float(),
+        key_trait=Unicode(),
+        help="Hours for which a host remembers an Idempotency-Key; 24 unless it is listed. The "
+        "variable DURABLE_KEY_HOURS wins.",
     ).tag(config=True)
 
     session: CapturingSession
@@ -147,6 +163,9 @@ class DurableKernel(IPythonKernel):
             "DURABLE_DURABILITY": self.durability,
             "DURABLE_IN_DOUBT": self.in_doubt,
             "DURABLE_RESUME": self.resume,
+            "DURABLE_REPEAT": ",".join(self.repeat),
+            "DURABLE_INJECT_KEY": ",".join(self.inject_key),
+            "DURABLE_KEY_HOURS": ",".join(f"{host}={h}" for host, h in self.key_hours.items()),
         }
         configured = {name: value for name, value in given.items() if value}
         return runtime.Settings.from_environ({**configured, **os.environ})

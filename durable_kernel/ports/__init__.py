@@ -1,11 +1,12 @@
 """Ports: the words in which an effect speaks to the kernel.
 
 `words` holds them; `raised` raises recorded exceptions again, `cancelling` lets calls be cancelled
-again, `hiding` keeps secrets off the disk.
+again, `hosts` is what the user said of single hosts, `hiding` keeps secrets off the disk.
 """
 
 from durable_kernel.ports.cancelling import await_cancellation
 from durable_kernel.ports.hiding import SECRETS, BodyHash, Guard, Secrets
+from durable_kernel.ports.hosts import ANY_CALL, KEY_S, PUT_S, HostRules, Preset
 from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
 from durable_kernel.ports.words import (
     CURRENT_LANE,
@@ -32,8 +33,11 @@ from durable_kernel.ports.words import (
 )
 
 __all__ = [
+    "ANY_CALL",
     "CURRENT_LANE",
     "INSIDE_EFFECT",
+    "KEY_S",
+    "PUT_S",
     "REPEATABLE",
     "REPEAT_ALWAYS",
     "REPEAT_NEVER",
@@ -45,9 +49,11 @@ __all__ = [
     "Ending",
     "ErrorFacts",
     "Guard",
+    "HostRules",
     "Lane",
     "Outcome",
     "Port",
+    "Preset",
     "Repeat",
     "ReplayedError",
     "Secret",

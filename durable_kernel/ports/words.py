@@ -28,7 +28,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from durable_kernel.ports.hiding import Guard, Secrets
+    from durable_kernel.ports.hosts import HostRules
+from durable_kernel.ports.hiding import Guard, Secrets
 
 __all__ = [
     "CURRENT_LANE",
@@ -70,11 +71,13 @@ class Repeat:
     """How long after its announcement a call in doubt may be made again without asking.
 
     `seconds_max`: 0 never, `math.inf` always. `why` is shown to people ("GET is safe",
-    "Idempotency-Key").
+    "Idempotency-Key"). `is_listed`: the user's settings say so, which also counts for a call that
+    was announced before they did.
     """
 
     seconds_max: float
     why: str = ""
+    is_listed: bool = False
 
 
 REPEAT_ALWAYS = Repeat(math.inf, "it changes nothing outside")
@@ -196,11 +199,16 @@ class Step(Protocol):
 
     A stream records a head, then parts, then settles. On a live step that repeats a cut one, `head`
     and `parts` hold the recorded prefix: compare, do not record it again (H23).
+
+    `repeats`: the details of the cut call that a live step makes again, None on a first attempt.
+    `is_unasked`: it is made again by itself, not because a person said so (H21).
     """
 
     outcome: Outcome | None
     head: Any
     parts: Iterable[bytes]  # recorded, in order, boundaries kept; of a cut stream: its prefix
+    repeats: Mapping[str, Any] | None
+    is_unasked: bool
 
     @property
     def idempotency_key(self) -> str:
@@ -226,6 +234,7 @@ class Port(Protocol):
     """
 
     run_id: str
+    hosts: HostRules
 
     @property
     def secrets(self) -> Secrets:
@@ -241,6 +250,20 @@ class Port(Protocol):
         """
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        """Do the same without blocking the event loop while parked."""
+
+    def put_in_doubt(
+        self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None
+    ) -> Step:
+        """Put a repeated call in doubt: what came back, the clause `found`, does not settle it.
+
+        Takes a live step that is not settled, and forgets it. Returns, blocks and raises as
+        `begin` does.
+        """
+
+    async def put_in_doubt_async(
+        self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None
+    ) -> Step:
         """Do the same without blocking the event loop while parked."""
 
     def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:

@@ -50,13 +50,21 @@ def may_repeat(announced: Announced, now_ns: int) -> bool:
 
 
 def decide_doubt(
-    call: CallHistory, now_ns: int, policy: InDoubtPolicy, *, code_names_it: bool
+    call: CallHistory,
+    now_ns: int,
+    policy: InDoubtPolicy,
+    *,
+    code_names_it: bool,
+    is_listed: bool = False,
+    was_repeated: bool = False,
 ) -> Doubt:
     """Decide about a cut call at wall time `now_ns`.
 
-    `code_names_it`: a frame on the lane's stack names RequestInterrupted (H4).
+    `code_names_it`: a frame on the lane's stack names RequestInterrupted (H4). `is_listed`: the
+    user's settings let it be repeated now. `was_repeated`: it was, and what came back tells nothing
+    (H21).
     """
-    if may_repeat(call.announced, now_ns):
+    if not was_repeated and (is_listed or may_repeat(call.announced, now_ns)):
         return Doubt.REPEAT
     if policy is InDoubtPolicy.RAISE or code_names_it:
         return Doubt.RAISE

@@ -10,7 +10,7 @@ from durable_kernel.runtime.inbox import (
     read_answer,
 )
 from durable_kernel.runtime.opening import mark_finished, open_run, records_of
-from durable_kernel.runtime.parking import effect_name
+from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
@@ -26,6 +26,7 @@ __all__ = [
     "Run",
     "Settings",
     "Surroundings",
+    "advice",
     "effect_name",
     "inbox_of",
     "mark_finished",

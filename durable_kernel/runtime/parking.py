@@ -5,17 +5,19 @@ Nothing unwinds meanwhile (H4).
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from durable_kernel.errors import AnswerRejectedError, UsageError
-from durable_kernel.history import CallHistory, Choice, Resolved
+from durable_kernel.history import Announced, CallHistory, Choice, Resolved
 from durable_kernel.ports import AnswerParser, Call, Ending, Lane, Outcome
 from durable_kernel.runtime.steps import StepKey
 
-__all__ = ["Parked", "decide", "effect_name", "parse_choice"]
+__all__ = ["Parked", "advice", "decide", "effect_name", "parse_choice"]
 
 
 @dataclass(eq=False)
@@ -29,6 +31,8 @@ class Parked:
     recorded: CallHistory
     key: StepKey
     answer: AnswerParser | None
+    found: str = ""
+    """What came back when it was repeated unasked, as a clause."""
     _decided: threading.Event = field(default_factory=threading.Event)
     _decision: Resolved | None = None
     _gate: threading.Lock = field(default_factory=threading.Lock)
@@ -47,6 +51,21 @@ class Parked:
         if timeout_s:
             self._decided.wait(timeout_s)
         return self._decision
+
+    def wait_decided(self, queued: Callable[[Parked], Resolved | None]) -> Resolved:
+        """Wait for a decision, made in this process or `queued` by another one."""
+        while True:
+            decision = self.wait(0.2) or queued(self)
+            if decision is not None:
+                return decision
+
+    async def wait_decided_async(self, queued: Callable[[Parked], Resolved | None]) -> Resolved:
+        """Do the same, and let the event loop go on."""
+        while True:
+            decision = self.wait(0) or queued(self)
+            if decision is not None:
+                return decision
+            await asyncio.sleep(0.1)
 
     def settle(self, decision: Resolved) -> None:
         """Hand over the decision. Safe from any thread; the first one counts.
@@ -67,13 +86,27 @@ class Parked:
         when = datetime.fromtimestamp(announced.wall_ns / 1e9, UTC).strftime(
             "%Y-%m-%d %H:%M:%S UTC"
         )
+        what_now = (
+            f"It was repeated, and {self.found}; so whether the first one happened is not known."
+            if self.found
+            else "It may or may not have happened, and it is not repeated unasked."
+        )
         return (
             f"cell {self.position}, effect {self.name}: {announced.label} was announced at {when}, "
-            "and the process died before its answer was recorded. It may or may not have happened, "
-            "and it is not repeated unasked. Look at the other side, then: "
+            f"and the process died before its answer was recorded. {what_now}{advice(announced)} "
+            "Look at the other side, then: "
             f"`durable resolve {self.lane.port.run_id} {self.name} --retry` makes the call again, "
             "`--answer FILE` supplies what came back, `--fail` makes the call fail."
         )
+
+
+def advice(announced: Announced) -> str:
+    """Say which setting would have repeated it, as a sentence behind a blank; "" if none."""
+    return (
+        f" It is {announced.repeat_why}."
+        if announced.repeat_s == 0 and announced.repeat_why
+        else ""
+    )
 
 
 def effect_name(position: int, lane: str, ordinal: int) -> str:

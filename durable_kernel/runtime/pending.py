@@ -14,13 +14,13 @@ from __future__ import annotations
 from typing import Any
 
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
-from durable_kernel.history import Head, Observed, Reused
+from durable_kernel.history import Announced, Head, Observed, Reused
 from durable_kernel.journal import Journal
 from durable_kernel.ports import Ending, Lane, Outcome
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.storing import Storing
 
-__all__ = ["Packed", "Pending"]
+__all__ = ["Packed", "Pending", "lost_sentence"]
 
 Packed = tuple[int, bytes]
 """A record as the journal takes it: frame type and payload."""
@@ -202,3 +202,12 @@ class Pending:
         self._packed = [each for each in self._packed if each[0] is not step]
         self._stream = [each for each in self._stream if each[0] is not step]
         self._stream_bytes = sum(len(data) for _, data in self._stream)
+
+
+def lost_sentence(where: str, announced: Announced) -> str:
+    """Say why a run can't be replayed past an outcome that was lost."""
+    return (
+        f"{where}: {announced.label} happened, but the disk was full and its answer was not "
+        "recorded. The run can't be replayed past here. %durable fresh starts a new run (this one "
+        "is kept)."
+    )

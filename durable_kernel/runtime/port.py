@@ -45,10 +45,10 @@ from durable_kernel.ports import (
     Call,
     Ending,
     ErrorFacts,
+    HostRules,
     Lane,
     Outcome,
     Repeat,
-    Source,
     Step,
     suspended,
 )
@@ -66,9 +66,9 @@ from durable_kernel.replay import (
 )
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import Parked
-from durable_kernel.runtime.pending import Packed, Pending
+from durable_kernel.runtime.pending import Packed, Pending, lost_sentence
 from durable_kernel.runtime.reusing import drawn_before, made_before, step_key
-from durable_kernel.runtime.sources import RecordedSource
+from durable_kernel.runtime.sources import RecordedSource, source_of
 from durable_kernel.runtime.steps import LiveStep, RecordedStep, StepKey, UnjournaledStep
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.world import World
@@ -93,8 +93,10 @@ class RunPort:
         policy: InDoubtPolicy,
         interrupts: Interrupts,
         leave: Callable[[int], None],
+        hosts: HostRules | None = None,
     ) -> None:
         self.run_id = journal.run_id
+        self.hosts = hosts or HostRules()
         self.secrets = secrets
         self.latch: Stop | None = None
         self.parked: Parked | None = None
@@ -126,7 +128,7 @@ class RunPort:
             self.cut_call = None
             # An older cell's task may ask long after its cell: it must find its own records.
             sources: list[RecordedSource] = []
-            lane = Lane("", self, lambda kind: _source(lane, kind, replay, sources))
+            lane = Lane("", self, lambda kind: source_of(lane, kind, replay, sources))
             lane.root_thread = threading.get_ident()
             self._pending.enter(lane)
             self._sources = sources
@@ -186,20 +188,20 @@ class RunPort:
     # --- ports.Port -------------------------------------------------------------------------------
 
     def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
-        begun = self._ask(lane, call, answer)
-        if isinstance(begun, Parked):
-            with suspended():
-                decision = self._wait_parked(begun)
-            return self._unpark(begun, decision)
-        return begun
+        return self._decided(self._ask(lane, call, answer))
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
-        begun = self._ask(lane, call, answer)
-        if isinstance(begun, Parked):
-            with suspended():
-                decision = await self._wait_parked_async(begun)
-            return self._unpark(begun, decision)
-        return begun
+        return await self._decided_async(self._ask(lane, call, answer))
+
+    def put_in_doubt(
+        self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None
+    ) -> Step:
+        return self._decided(self._doubt_again(lane, call, step, found, answer))
+
+    async def put_in_doubt_async(
+        self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None
+    ) -> Step:
+        return await self._decided_async(self._doubt_again(lane, call, step, found, answer))
 
     def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:
         with self.lock:
@@ -310,7 +312,9 @@ class RunPort:
         if call.resolved is not None:
             self._world.resolution_taken(call.resolved)  # a crash may have kept it in the inbox
         if outcome.ending is Ending.LOST:
-            raise self.set_latch(RunSuspendedError(self._lost_sentence(call)))
+            raise self.set_latch(
+                RunSuspendedError(lost_sentence(self._world.where(), call.announced))
+            )
         if outcome.ending is Ending.INTERRUPTED:
             self.interruption = (call.announced.lane, verdict.ordinal)
             raise self._interruption_of(call.announced)
@@ -371,17 +375,44 @@ class RunPort:
             key=key,
             head=self._head(cut) if cut else None,
             parts=self._storing.parts_of(cut) if cut else (),
+            cut=cut,
         )
         if call.runs_user_code:
             step.generators_before = self._world.generators_before()
         self._open_steps.append(step)
         return step
 
-    def _resume(
-        self, lane: Lane, call: Call, verdict: Unfinished, key: StepKey, answer: AnswerParser | None
+    def _doubt_again(
+        self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None
     ) -> Step | Parked:
-        named = names_interruption(sys._getframe(2), "durable_kernel")  # noqa: SLF001 - the only way to a caller's frame
-        doubt = decide_doubt(verdict.call, self._world.wall_ns(), self._policy, code_names_it=named)
+        """Put a call in doubt that was repeated unasked (H21)."""
+        assert isinstance(step, LiveStep)
+        assert step.cut is not None, "it repeats a cut call"
+        with self._interrupts, self.lock:
+            if self.latch is not None:
+                raise self.latch
+            self._open_steps.remove(step)
+            self.write(Noted(sentence=f"{call.label} was repeated: {found}."))
+            again = Unfinished(step.ordinal, step.cut)
+            return self._resume(lane, call, again, step.key, answer, found)
+
+    def _resume(
+        self,
+        lane: Lane,
+        call: Call,
+        verdict: Unfinished,
+        key: StepKey,
+        answer: AnswerParser | None,
+        found: str = "",
+    ) -> Step | Parked:
+        doubt = decide_doubt(
+            verdict.call,
+            self._world.wall_ns(),
+            self._policy,
+            code_names_it=names_interruption(sys._getframe(2), "durable_kernel"),  # noqa: SLF001 - the only way to a caller's frame
+            is_listed=call.repeat.is_listed,
+            was_repeated=bool(found),
+        )
         parked = Parked(
             lane=lane,
             call=call,
@@ -390,12 +421,15 @@ class RunPort:
             recorded=verdict.call,
             key=key,
             answer=answer,
+            found=found,
         )
         queued = self._world.queued_resolution(parked)
         if queued is not None:
             return self._unpark(parked, queued)
         if doubt is Doubt.REPEAT:
-            return self._live(lane, verdict.ordinal, key, call, verdict.call)
+            step = self._live(lane, verdict.ordinal, key, call, verdict.call)
+            step.is_unasked = True
+            return step
         if doubt is Doubt.RAISE:
             raise self._interrupt(lane, verdict, key)
         if doubt is Doubt.STOP:
@@ -419,24 +453,25 @@ class RunPort:
             announced.label, self._world.where(), self._world.clock_text(announced.wall_ns)
         )
 
-    def _wait_parked(self, parked: Parked) -> Resolved:
+    def _decided(self, begun: Step | Parked) -> Step:
+        if not isinstance(begun, Parked):
+            return begun
         try:
-            while True:
-                decision = parked.wait(0.2) or self._world.queued_resolution(parked)
-                if decision is not None:
-                    return decision
+            with suspended():
+                decision = begun.wait_decided(self._world.queued_resolution)
         except KeyboardInterrupt:
-            raise self._left_in_doubt(parked) from None
+            raise self._left_in_doubt(begun) from None
+        return self._unpark(begun, decision)
 
-    async def _wait_parked_async(self, parked: Parked) -> Resolved:
+    async def _decided_async(self, begun: Step | Parked) -> Step:
+        if not isinstance(begun, Parked):
+            return begun
         try:
-            while True:
-                decision = parked.wait(0) or self._world.queued_resolution(parked)
-                if decision is not None:
-                    return decision
-                await asyncio.sleep(0.1)
+            with suspended():
+                decision = await begun.wait_decided_async(self._world.queued_resolution)
         except (KeyboardInterrupt, asyncio.CancelledError):
-            raise self._left_in_doubt(parked) from None
+            raise self._left_in_doubt(begun) from None
+        return self._unpark(begun, decision)
 
     def _left_in_doubt(self, parked: Parked) -> Stop:
         """Stop the run, still in doubt: a user interrupted the waiting call. Journals nothing."""
@@ -489,22 +524,3 @@ class RunPort:
             verdict.differences,
             verdict.likely_cause,
         )
-
-    def _lost_sentence(self, call: CallHistory) -> str:
-        return (
-            f"{self._world.where()}: {call.announced.label} happened, but the disk was full and "
-            "its answer was not recorded. The run can't be replayed past here. "
-            "%durable fresh starts a new run (this one is kept)."
-        )
-
-
-def _source(
-    lane: Lane, kind: str, replay: PositionReplay, sources: list[RecordedSource]
-) -> Source | None:
-    """Make the recorded source of one kind; None when it is to be read from the world."""
-    values = replay.take_soft(lane.path, kind)
-    if not values and replay.is_live and replay.donor is None:
-        return None
-    source = RecordedSource(values, kind, lane, replay)
-    sources.append(source)
-    return source.serve

@@ -104,6 +104,7 @@ class Run:
             policy=settings.in_doubt,
             interrupts=self.interrupts,
             leave=leave,
+            hosts=settings.hosts,
         )
         self._timer = FlushTimer(self._flush)
         self._timer.start()

@@ -9,13 +9,14 @@ variable.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Self, TypeVar
 
 from durable_kernel.errors import UsageError
 from durable_kernel.journal import Level
+from durable_kernel.ports import ANY_CALL, PUT_S, HostRules, Preset
 from durable_kernel.replay import InDoubtPolicy
 
 __all__ = ["Resume", "Settings"]
@@ -35,7 +36,8 @@ class Settings:
     """One run's settings.
 
     `redo` allows tainted and inexact positions to be executed again; `repeat_acts` allows a branch
-    that leaves acts behind. Both are explicit decisions of a user, never defaults.
+    that leaves acts behind. Both are explicit decisions of a user, never defaults. `hosts` says
+    which calls may be repeated unasked, and which get an Idempotency-Key: none unless listed.
     """
 
     run: str | None = None
@@ -46,6 +48,7 @@ class Settings:
     redo: bool = False
     repeat_acts: bool = False
     replay_ask_s: float = 600.0
+    hosts: HostRules = field(default_factory=HostRules)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -59,6 +62,7 @@ class Settings:
             resume=_choice(environ, "DURABLE_RESUME", Resume, Resume.EAGER),
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
+            hosts=_hosts(environ),
         )
 
 
@@ -71,3 +75,47 @@ def _choice(environ: Mapping[str, str], name: str, kind: type[_T], default: _T) 
     except ValueError:
         allowed = ", ".join(each.value for each in kind)
         raise UsageError(f"{name}={given!r} has no meaning; it is one of {allowed}.") from None
+
+
+def _hosts(environ: Mapping[str, str]) -> HostRules:
+    repeat: dict[str, set[str]] = {}
+    for each in _listed(environ, "DURABLE_REPEAT"):
+        host, preset = _host_and_preset(each)
+        repeat.setdefault(host, set()).add(preset)
+    hours = (each.partition("=") for each in _listed(environ, "DURABLE_KEY_HOURS"))
+    return HostRules(
+        repeat={host: frozenset(presets) for host, presets in repeat.items()},
+        inject_key=frozenset(_listed(environ, "DURABLE_INJECT_KEY")),
+        key_s={host: _number("DURABLE_KEY_HOURS", each) * 3600 for host, _, each in hours},
+        put_s=_number("DURABLE_REPEAT_PUT_S", environ.get("DURABLE_REPEAT_PUT_S") or str(PUT_S)),
+    )
+
+
+def _listed(environ: Mapping[str, str], name: str) -> list[str]:
+    """Split a list at commas and blanks. Hosts are lower case."""
+    return environ.get(name, "").lower().replace(",", " ").split()
+
+
+def _host_and_preset(listed: str) -> tuple[str, str]:
+    """Split HOST[:PORT][:PRESET]; a host alone stands for any call."""
+    host, colon, last = listed.rpartition(":")
+    if not colon or last.isdigit() or last.endswith("]"):
+        return listed, ANY_CALL
+    try:
+        return host, Preset(last).value
+    except ValueError:
+        known = ", ".join(each.value for each in Preset)
+        raise UsageError(
+            f"DURABLE_REPEAT: {listed!r} names no preset; it is HOST, or HOST:PRESET with one of "
+            f"{known}."
+        ) from None
+
+
+def _number(name: str, given: str) -> float:
+    try:
+        found = float(given)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise UsageError(f"{name}: {given!r} is no number of hours or seconds.")
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 from durable_kernel.ports import Lane, Source
 from durable_kernel.replay import PositionReplay
 
-__all__ = ["RecordedSource"]
+__all__ = ["RecordedSource", "source_of"]
 
 
 class RecordedSource:
@@ -64,3 +64,15 @@ def _tick(value: Any) -> Any:
     if type(value) is float:
         return math.nextafter(value + 1e-9, math.inf)
     return value + 1 if type(value) is int else value
+
+
+def source_of(
+    lane: Lane, kind: str, replay: PositionReplay, sources: list[RecordedSource]
+) -> Source | None:
+    """Make the recorded source of one kind; None when it is to be read from the world."""
+    values = replay.take_soft(lane.path, kind)
+    if not values and replay.is_live and replay.donor is None:
+        return None
+    source = RecordedSource(values, kind, lane, replay)
+    sources.append(source)
+    return source.serve

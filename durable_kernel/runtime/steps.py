@@ -5,12 +5,13 @@ A recorded one only serves; a live one records what the real call brings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import urandom as _urandom  # bound before any hook: our own entropy is no record
 from typing import Any, Protocol
 
 from blake3 import blake3
 
+from durable_kernel.history import CallHistory
 from durable_kernel.ports import Outcome
 
 __all__ = ["LiveStep", "RecordedStep", "Recorder", "StepKey", "UnjournaledStep"]
@@ -41,6 +42,9 @@ def derive_key(place: StepKey) -> str:
 class RecordedStep:
     """A complete call found in the journal. Parts are read from disk only when asked for."""
 
+    repeats: Mapping[str, Any] | None = None
+    is_unasked = False
+
     def __init__(self, outcome: Outcome, head: Any, parts: Iterable[bytes], key: StepKey) -> None:
         self.outcome: Outcome | None = outcome
         self.head = head
@@ -64,7 +68,7 @@ class RecordedStep:
 class LiveStep:
     """An announced call that is made now.
 
-    `head` and `parts` hold a recorded prefix when a cut call is repeated.
+    `head` and `parts` hold a recorded prefix when a cut call is repeated; `cut` is that call.
     """
 
     def __init__(
@@ -77,14 +81,18 @@ class LiveStep:
         key: StepKey,
         head: Any = None,
         parts: Iterable[bytes] = (),
+        cut: CallHistory | None = None,
     ) -> None:
         self.outcome: Outcome | None = None
         self.head = head
         self.parts = parts
+        self.cut = cut
+        self.repeats: Mapping[str, Any] | None = None if cut is None else cut.announced.details
+        self.is_unasked = False
         self.label = label
         self.lane = lane
         self.ordinal = ordinal
-        self._key = key
+        self.key = key
         self.is_settled = False
         self.has_recorded_head = head is not None
         self.generators_before: bytes | None = None
@@ -92,7 +100,7 @@ class LiveStep:
 
     @property
     def idempotency_key(self) -> str:
-        return derive_key(self._key)
+        return derive_key(self.key)
 
     def __repr__(self) -> str:
         state = "settled" if self.is_settled else "open"
@@ -123,6 +131,8 @@ class UnjournaledStep:
 
     outcome: Outcome | None = None
     head: Any = None
+    repeats: Mapping[str, Any] | None = None
+    is_unasked = False
 
     def __init__(self) -> None:
         self.parts: Iterable[bytes] = ()

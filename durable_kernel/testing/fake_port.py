@@ -24,9 +24,12 @@ from durable_kernel.errors import DivergenceError, RequestInterrupted, WorldClos
 from durable_kernel.ports import (
     AnswerParser,
     Call,
+    HostRules,
     Lane,
     Outcome,
+    Repeat,
     Source,
+    Step,
     entered,
 )
 
@@ -74,6 +77,9 @@ class FakeStep:
         self.outcome: Outcome | None = None if known is None else known.outcome
         self.head: Any = None if known is None else known.head
         self.parts: Iterable[bytes] = [] if known is None else list(known.parts)
+        is_cut = known is not None and known.outcome is None
+        self.repeats = known.call.details if known is not None and is_cut else None
+        self.is_unasked = is_cut
 
     def set_head(self, head: Any) -> None:
         assert self.outcome is None, "a replayed step takes no head"
@@ -99,7 +105,14 @@ class FakePort:
 
     run_id = "fake-run"
 
-    def __init__(self, recorded: FakeJournal | None = None, *, doubt: Doubt | None = None) -> None:
+    def __init__(
+        self,
+        recorded: FakeJournal | None = None,
+        *,
+        doubt: Doubt | None = None,
+        hosts: HostRules | None = None,
+    ) -> None:
+        self.hosts = hosts or HostRules()
         self._known = copy.deepcopy(recorded) if recorded is not None else FakeJournal()
         self._written = FakeJournal(
             draws=defaultdict(list, {key: [] for key in self._known.draws}),
@@ -112,6 +125,7 @@ class FakePort:
         self.calls: list[Call] = []
         self.steps: list[FakeStep] = []
         self.notes: list[str] = []
+        self.doubted: list[str] = []
         self.flushes = 0
         self.answered = 0
         self.made = 0
@@ -161,7 +175,7 @@ class FakePort:
         step = FakeStep(f"{self.run_id}/{lane.path}/{ordinal}", entry, known)
         self.steps.append(step)
         if known is not None and known.outcome is None:
-            self._settle_doubt(step, call, answer)
+            self._settle_doubt(step, call, known.call.repeat, answer)
         if step.outcome is None:
             self.made += 1
         else:
@@ -172,6 +186,34 @@ class FakePort:
         self, lane: Lane, call: Call, answer: AnswerParser | None = None
     ) -> FakeStep:
         return self.begin(lane, call, answer)
+
+    def put_in_doubt(
+        self,
+        lane: Lane,
+        call: Call,
+        step: Step,
+        found: str,
+        answer: AnswerParser | None = None,
+    ) -> FakeStep:
+        """Let `doubt` decide, or raise RequestInterrupted; `doubted` keeps what was found."""
+        assert isinstance(step, FakeStep)
+        assert step.is_unasked, "only what is repeated unasked can be in doubt again"
+        self.doubted.append(found)
+        if self._doubt is None:
+            raise RequestInterrupted(call.label, "cell", "an earlier time")
+        step.is_unasked = False
+        step.outcome = step.entry.outcome = self._doubt(call, answer)
+        return step
+
+    async def put_in_doubt_async(
+        self,
+        lane: Lane,
+        call: Call,
+        step: Step,
+        found: str,
+        answer: AnswerParser | None = None,
+    ) -> FakeStep:
+        return self.put_in_doubt(lane, call, step, found, answer)
 
     def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:
         for known in self._known.calls:
@@ -208,8 +250,10 @@ class FakePort:
             return self._known.calls.pop(index)
         return None
 
-    def _settle_doubt(self, step: FakeStep, call: Call, answer: AnswerParser | None) -> None:
-        if call.repeat.seconds_max > 0:
+    def _settle_doubt(
+        self, step: FakeStep, call: Call, known_repeat: Repeat, answer: AnswerParser | None
+    ) -> None:
+        if known_repeat.seconds_max > 0 or call.repeat.is_listed:
             return
         if self._doubt is None:
             raise RequestInterrupted(call.label, "cell", "an earlier time")

@@ -126,6 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
     log_path = ""
     go_on = threading.Event()
     hits_by_path: dict[str, int] = {}  # noqa: RUF012 - shared by all handlers on purpose
+    keys_by_name: dict[str, list[str | None]] = {}  # noqa: RUF012 - as above
     objects: dict[str, bytes] = {}  # noqa: RUF012 - as above
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
@@ -248,6 +249,25 @@ class _Handler(BaseHTTPRequestHandler):
             "hit": self.hit,
         }
         self._send(json.dumps(found).encode(), headers=(("Content-Type", "application/json"),))
+
+    def serve_keys(self) -> None:
+        """Answer with the keys that came so far; `/keys/name/2` answers 503 to the first two."""
+        name, _, failures = self.argument.partition("/")
+        keys = self.keys_by_name.setdefault(name, [])
+        keys.append(self.headers.get("Idempotency-Key"))
+        status = 503 if len(keys) <= int(failures or 0) else 200
+        self._send(json.dumps(keys).encode(), status)
+
+    def serve_relocated(self) -> None:
+        """Send whoever comes on to `/keys/name`, with the same request."""
+        keys = self.keys_by_name.setdefault(self.argument, [])
+        keys.append(self.headers.get("Idempotency-Key"))
+        self._send(b"", 307, (("Location", f"/keys/{self.argument}"),))
+
+    def serve_deletable(self) -> None:
+        """Be there once. `/deletable/410/name` says so the second time."""
+        status, _, _ = self.argument.partition("/")
+        self._send(b"deleted" if self.hit == 1 else b"what?", 200 if self.hit == 1 else int(status))
 
     def serve_count(self) -> None:
         self._send(str(self.hit).encode())

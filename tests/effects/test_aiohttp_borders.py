@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +15,10 @@ from aiohttp import test_utils, web
 
 from durable_kernel.effects.aiohttp_client import install
 from durable_kernel.errors import WorldClosedError
-from durable_kernel.ports import AnswerParser, Call, Lane, Outcome, entered, suspended
+from durable_kernel.ports import suspended
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.aiohttp_sessions import fetching, in_session
+from tests.effects.forgetful import assert_little_memory
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import record_and_replay, run
 
@@ -184,35 +184,6 @@ def test_a_large_download_is_replayed(service: HttpService) -> None:
     assert size > 49_000_000
 
 
-class ForgetfulStep:
-    """A live step that keeps nothing, as a journal on disk would."""
-
-    outcome: Outcome | None = None
-    head: Any = None
-    idempotency_key = ""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.largest = 0
-
-    def set_head(self, head: Any) -> None:
-        pass
-
-    def add_part(self, data: bytes) -> None:
-        self.largest = max(self.largest, len(data))
-
-    def settle(self, outcome: Outcome) -> None:
-        pass
-
-
-class ForgetfulPort(FakePort):
-    """A live port that keeps nothing."""
-
-    async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Any:
-        self.last = ForgetfulStep()
-        return self.last
-
-
 def test_a_large_download_needs_no_more_memory_than_without_the_hook(service: HttpService) -> None:
     """The tap holds one part at a time."""
 
@@ -223,14 +194,4 @@ def test_a_large_download_needs_no_more_memory_than_without_the_hook(service: Ht
                 size += len(part)
         return size
 
-    port = ForgetfulPort()
-
-    tracemalloc.start()
-    with entered(port.make_lane()):
-        size = in_session(stream)()
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-
-    assert size > 49_000_000
-    assert port.last.largest <= 1 << 20
-    assert peak_bytes < 4_000_000
+    assert_little_memory(in_session(stream))

@@ -25,6 +25,7 @@ from durable_kernel.effects.http_wire import (
 )
 from durable_kernel.errors import AnswerRejectedError
 from durable_kernel.ports import SECRETS, Act, Call, Secret
+from durable_kernel.testing.fake_port import FakePort
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,14 @@ def _run() -> Iterator[None]:
 
 def describe(method: str, *headers: tuple[bytes, bytes], url: str = "http://a.example/x") -> Call:
     return describe_request(
-        method, url, describe_headers(headers), body="", body_bytes=0, timeout=None
+        FakePort().make_lane(),
+        method,
+        url,
+        describe_headers(headers),
+        body="",
+        body_bytes=0,
+        read_body=bytes,
+        timeout=None,
     )
 
 
@@ -47,6 +55,7 @@ def describe(method: str, *headers: tuple[bytes, bytes], url: str = "http://a.ex
 def test_identity_is_method_url_body_and_key_and_no_header() -> None:
     """Headers, durations and time-outs are shown, never verified (H32)."""
     call = describe_request(
+        FakePort().make_lane(),
         "POST",
         "http://a.example/x?page=2",
         describe_headers(
@@ -54,6 +63,7 @@ def test_identity_is_method_url_body_and_key_and_no_header() -> None:
         ),
         body=body_digest(b"body"),
         body_bytes=4,
+        read_body=lambda: b"body",
         timeout={"read": 5.0},
     )
 

@@ -9,7 +9,6 @@ import importlib
 import ssl
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,16 +19,13 @@ from durable_kernel.errors import DivergenceError, WorldClosedError
 from durable_kernel.ports import (
     CURRENT_LANE,
     INSIDE_EFFECT,
-    AnswerParser,
-    Call,
     Ending,
     Lane,
-    Outcome,
     Secret,
-    entered,
     suspended,
 )
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
+from tests.effects.forgetful import assert_little_memory
 from tests.effects.http_service import LINES, HttpService
 from tests.effects.http_sessions import record_and_replay, run
 
@@ -344,35 +340,6 @@ assert not hasattr(httpx.HTTPTransport.handle_request.__wrapped__, "durable_hook
 # --- budgets --------------------------------------------------------------------------------------
 
 
-class ForgetfulStep:
-    """A live step that keeps nothing, as a journal on disk would."""
-
-    outcome: Outcome | None = None
-    head: Any = None
-    idempotency_key = ""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.largest = 0
-
-    def set_head(self, head: Any) -> None:
-        pass
-
-    def add_part(self, data: bytes) -> None:
-        self.largest = max(self.largest, len(data))
-
-    def settle(self, outcome: Outcome) -> None:
-        pass
-
-
-class ForgetfulPort(FakePort):
-    """A live port that keeps nothing."""
-
-    def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Any:
-        self.last = ForgetfulStep()
-        return self.last
-
-
 def test_a_large_download_needs_no_more_memory_than_without_the_hook(
     lib: Any, service: HttpService
 ) -> None:
@@ -385,17 +352,4 @@ def test_a_large_download_needs_no_more_memory_than_without_the_hook(
                 size += len(part)
         return size
 
-    def peak_of(port: FakePort) -> int:
-        tracemalloc.start()
-        with entered(port.make_lane()):
-            assert stream() > 49_000_000
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
-
-    port = ForgetfulPort()
-
-    peak_bytes = peak_of(port)
-
-    assert port.last.largest <= 1 << 20
-    assert peak_bytes < 4_000_000
+    assert_little_memory(stream)

@@ -9,7 +9,6 @@ import io
 import logging
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,16 +21,13 @@ from durable_kernel.errors import DivergenceError, WorldClosedError
 from durable_kernel.ports import (
     CURRENT_LANE,
     INSIDE_EFFECT,
-    AnswerParser,
-    Call,
     Ending,
     Lane,
-    Outcome,
     Secret,
-    entered,
     suspended,
 )
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
+from tests.effects.forgetful import assert_little_memory
 from tests.effects.http_service import LINES, HttpService
 from tests.effects.http_sessions import record_and_replay, run
 
@@ -406,35 +402,6 @@ assert requests.sessions.preferred_clock == time.perf_counter
 # --- budgets --------------------------------------------------------------------------------------
 
 
-class ForgetfulStep:
-    """A live step that keeps nothing, as a journal on disk would."""
-
-    outcome: Outcome | None = None
-    head: Any = None
-    idempotency_key = ""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.largest = 0
-
-    def set_head(self, head: Any) -> None:
-        pass
-
-    def add_part(self, data: bytes) -> None:
-        self.largest = max(self.largest, len(data))
-
-    def settle(self, outcome: Outcome) -> None:
-        pass
-
-
-class ForgetfulPort(FakePort):
-    """A live port that keeps nothing."""
-
-    def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Any:
-        self.last = ForgetfulStep()
-        return self.last
-
-
 def test_a_large_download_needs_no_more_memory_than_without_the_hook(service: HttpService) -> None:
     """The tee holds one part at a time."""
 
@@ -442,17 +409,7 @@ def test_a_large_download_needs_no_more_memory_than_without_the_hook(service: Ht
         with requests.get(service.url("/big/50"), stream=True) as response:
             return sum(map(len, response.iter_content(8192)))
 
-    port = ForgetfulPort()
-
-    tracemalloc.start()
-    with entered(port.make_lane()):
-        size_bytes = stream()
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-
-    assert size_bytes > 49_000_000
-    assert port.last.largest <= 1 << 20
-    assert peak_bytes < 4_000_000
+    assert_little_memory(stream)
 
 
 def test_a_large_download_is_served_again(service: HttpService) -> None:

@@ -5,10 +5,7 @@ The service is in this process, in a thread that was there before the run was op
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 
@@ -16,48 +13,7 @@ from durable_kernel.effects import prompts
 from durable_kernel.ports import CURRENT_LANE
 from durable_kernel.replay import InDoubtPolicy
 from tests.runtime.notebooks import Notebook
-
-BODY = b"".join(b"line %d\n" % number for number in range(5_000))
-
-
-class Site:
-    """A small service: what it was asked, and what it does before it answers."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.server = HTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(BODY)
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self._answer(b'{"id": 7}')
-
-            def _answer(self, body: bytes) -> None:
-                site.asked.append(f"{self.command} {self.path}")
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Set-Cookie", "session=correct-horse")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_args: Any) -> None:
-                pass
-
-        return Handler
+from tests.runtime.sites import BODY, Site
 
 
 @pytest.fixture

@@ -1,0 +1,90 @@
+"""Idempotency-Keys from the journal position, for hosts that the user listed.
+
+The key is `step.idempotency_key`: the same whenever the same place of the notebook is executed. It
+is on the wire alone. It is not part of the identity of the call: where a call stands says as much,
+and a run does not diverge because a setting changed. What its announcement says counts later.
+
+    details["injected_key"]   True: this call's own key; a text: the key of an earlier attempt
+
+A library or a loop that sends the same request once more, because nothing final came back, begins
+another call. It bears the key of the first one, and so does one that follows a redirect. Knows no
+library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from durable_kernel.effects.http_repeat import takes_key
+from durable_kernel.ports import Call, Lane, Step
+
+__all__ = ["HEADER", "Keyed", "keyed", "planned_key"]
+
+HEADER = "Idempotency-Key"
+_DETAIL = "injected_key"
+_REDIRECTS = frozenset({307, 308})
+_UNDECIDED = frozenset({408, 409, 425, 429, *_REDIRECTS})
+_SERVER_ERROR = 500
+
+
+@dataclass(slots=True)
+class Keyed:
+    """One attempt with an injected key. `url` None: the next one goes where it was sent on to."""
+
+    lane: Lane
+    method: str
+    url: str | None
+    body: str
+    key: str
+    is_decided: bool = False
+
+    def note_head(self, head: Mapping[str, Any]) -> None:
+        """Take note of what came back."""
+        status = head["status"]
+        self.is_decided = status < _SERVER_ERROR and status not in _UNDECIDED
+        if status in _REDIRECTS:
+            self.url = None
+
+    def is_repeated_by(self, lane: Lane, method: str, url: str, body: str) -> bool:
+        return (
+            not self.is_decided
+            and self.lane is lane
+            and (self.method, self.body) == (method, body)
+            and self.url in (None, url)
+        )
+
+
+_LAST: ContextVar[Keyed | None] = ContextVar("durable_last_keyed", default=None)
+"""The last attempt of this line of control. The object is shared with copied contexts."""
+
+
+def planned_key(lane: Lane, method: str, url: str, identity: Mapping[str, Any]) -> str | bool:
+    """Say, before a call is announced, which key it will bear: see above. False: none."""
+    if not takes_key(method, url, lane.port.hosts):
+        return False
+    last = _LAST.get()
+    if last is not None and last.is_repeated_by(lane, method, identity["url"], identity["body"]):
+        return last.key
+    return True
+
+
+def keyed(lane: Lane, call: Call, step: Step) -> Keyed | None:
+    """Return the key that a begun call bears on the wire, None for most calls.
+
+    A call that is made again bears what its announcement says, whatever the settings say now.
+    """
+    planned = call.details.get(_DETAIL)
+    if step.repeats is not None:
+        planned = step.repeats.get(_DETAIL) or planned
+    if not planned:
+        return None
+    names = call.identity
+    key = planned if isinstance(planned, str) else step.idempotency_key
+    found = Keyed(lane, names["method"], names["url"], names["body"], key)
+    if step.head is not None:
+        found.note_head(step.head)
+    _LAST.set(found)
+    return found
