@@ -18,7 +18,7 @@ from benchmarks.aside import Aside
 from benchmarks.figures import Budget, Effort, Figure, Rounds
 from benchmarks.machine import SyncProbe
 
-__all__ = ["measure"]
+__all__ = ["measure", "why_no_dbos"]
 
 _LIVE_STEPS = 20
 _REPLAYED_STEPS = 120
@@ -42,7 +42,7 @@ def _take_turns(folder: Path, rounds: int, steps: int, *, are_live: bool) -> tup
     with ExitStack() as stack:
         probe = stack.enter_context(SyncProbe(folder))
         sides = {"durable": stack.enter_context(_start(folder, "durable"))}
-        if _has_dbos():
+        if not why_no_dbos():
             for name, mode in _DBOS.items():
                 sides[name] = stack.enter_context(_start(folder, "dbos", mode))
         for _ in range(rounds):
@@ -56,15 +56,17 @@ def _take_turns(folder: Path, rounds: int, steps: int, *, are_live: bool) -> tup
     return found, syncs / rounds / steps
 
 
-def _has_dbos() -> bool:
-    """Tell whether DBOS is there and can use this SQLite.
+def why_no_dbos() -> str:
+    """Say why DBOS can't be measured here; empty if it can.
 
     Python 3.12 and newer with SQLite before 3.42: its schema gets a default that this SQLite reads
     as NULL, and it does not start (DBOS 3.4).
     """
     if find_spec("dbos") is None:
-        return False
-    return sys.version_info < (3, 12) or sqlite3.sqlite_version_info >= (3, 42)
+        return "not installed"
+    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42):
+        return f"does not start on Python 3.12 and newer with SQLite {sqlite3.sqlite_version}"
+    return ""
 
 
 def _start(folder: Path, *arguments: str) -> Aside:

@@ -23,7 +23,16 @@ import psutil
 
 from notebooks.flights_log import Exchange, LogTail, read_exchanges
 
-__all__ = ["DemoError", "DurableCommand", "Finished", "Service", "prepare", "run_stock", "serve"]
+__all__ = [
+    "DemoError",
+    "DurableCommand",
+    "Finished",
+    "Service",
+    "is_alive",
+    "prepare",
+    "run_stock",
+    "serve",
+]
 
 RUN_S_MAX = 150.0
 STOP_S_MAX = 10.0
@@ -144,7 +153,7 @@ class DurableCommand:
 
     def kernel(self) -> psutil.Process | None:
         """Return the newest kernel if it lives."""
-        if self.kernels and _is_alive(self.kernels[-1]):
+        if self.kernels and is_alive(self.kernels[-1]):
             return self.kernels[-1]
         return None
 
@@ -201,7 +210,8 @@ def _is_kernel(process: psutil.Process) -> bool:
         return False
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process still runs; one that was killed and not yet reaped does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
