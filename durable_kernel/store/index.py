@@ -1,24 +1,34 @@
 """Index: from a kernel id or a notebook to its run. A cache of METAs: it may be deleted.
 
 One small file for each key, named by the key's hash, holding a run id. A reader believes an entry
-only when that run's META says the same; else it looks through all METAs. A writer changes the entry
+only if that run's META says the same; else it looks through all METAs. A writer changes the entry
 *before* META: dying between both leaves an entry that META contradicts, never one that hides a run.
+
+No entry means no run only while the index is complete: the file `complete` holds what
+the file system says of the folders of the runs and of the entries (inode, times) at a moment when
+every META had its entry. Whatever is made, removed or renamed in one of them since, by anybody,
+makes it a lie, and the next reader looks through all METAs again.
 
 "No id" is never a key (jupyter facts §1): all kernels without one would share a run.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
 
-from durable_kernel.errors import JournalCorruptError
+from durable_kernel.errors import JournalCorruptError, UsageError
 from durable_kernel.journal import Disk
 from durable_kernel.journal.files import read_regular
 from durable_kernel.store.files import explained, make_private_folder, replace_file
 from durable_kernel.store.places import is_safe_run_id
 
+COMPLETE_NAME = "complete"
+SORTS = ("kernel", "notebook")
 _NAME_BYTES = 16
 _ENTRY_BYTES_MAX = 1 << 10
 
@@ -40,6 +50,60 @@ class Index:
         except (OSError, UnicodeDecodeError, JournalCorruptError):
             return None
         return found if is_safe_run_id(found) else None
+
+    def lacks(self, sort: str, key: str, runs: Path) -> bool:
+        """Tell for sure that no run has this key. False: unknown."""
+        return self.is_complete(runs) and not os.path.lexists(self._path(sort, key))
+
+    def is_complete(self, runs: Path) -> bool:
+        """Tell whether every run below `runs` is known to have its entries."""
+        try:
+            marked = read_regular(self._folder / COMPLETE_NAME, _ENTRY_BYTES_MAX)
+        except (OSError, JournalCorruptError):
+            return False
+        return marked == self._seen(runs)
+
+    def mark_complete(self, runs: Path) -> None:
+        """Note that every run has its entries. Not synced: what a power cut leaves is no match."""
+        temporary = self._folder / f".{COMPLETE_NAME}.tmp"
+        with suppress(OSError, UsageError):  # a cache of a cache
+            make_private_folder(self._folder, self._disk)
+            fd = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                self._disk.write(fd, self._seen(runs))
+            finally:
+                self._disk.close(fd)
+            self._disk.rename(temporary, self._folder / COMPLETE_NAME)
+
+    def forget_complete(self) -> None:
+        """Let the next reader look through all METAs."""
+        path = self._folder / COMPLETE_NAME
+        with explained(path), suppress(FileNotFoundError):
+            self._disk.unlink(path)
+
+    def replace(self, wanted: Mapping[tuple[str, str], str]) -> None:
+        """Make the entries those of `wanted`: (sort, key) to run id. Others are removed."""
+        kept: set[Path] = set()
+        for (sort, key), run_id in wanted.items():
+            self.put(sort, key, run_id)
+            kept.add(self._path(sort, key))
+        for path in self._folder.glob("*/*"):
+            if path not in kept and not path.name.startswith("."):
+                with explained(path), suppress(FileNotFoundError):
+                    self._disk.unlink(path)
+
+    def _seen(self, runs: Path) -> bytes:
+        """Return what the file system says of the folders; names can't change without it."""
+        lines = []
+        for folder in (runs, *(self._folder / sort for sort in SORTS)):
+            try:
+                found = folder.stat()
+            except OSError:
+                lines.append("none")
+                continue
+            times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
+            lines.append(f"{found.st_dev} {found.st_ino} {times}")
+        return "\n".join(lines).encode()
 
     def put(self, sort: str, key: str, run_id: str) -> None:
         """Write an entry; durable on return: an older one could name an old run."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from os import urandom as _urandom  # bound before any hook, so that no id is taken from a recording
 from pathlib import Path
@@ -267,7 +267,7 @@ class Store:
 
         A damaged META is kept as META.damaged, and a bare one takes its place.
         """
-        with self._changing():
+        with self._changing(keeps_index=False):  # an older run may have its keys
             known = self.place(place.run_id)
             meta = replace(known.meta, archived_ns=self._wall_ns())
             if known.damage:
@@ -425,15 +425,31 @@ class Store:
             place = self._shelf.read(indexed)
             if place.meta.archived_ns is None and (sort, key) in _keys_of(place.meta):
                 return place
-        found = _newest_holder(self._shelf, sort, key)
-        if found is None:
+        elif self._index.lacks(sort, key, self.runs):
             return None
+        found = _newest_holder(self._shelf, sort, key)
         # A cache: a store that can't be written can still be read. Under the lock, and looked at
         # again: somebody may be binding this key just now.
-        with suppress(UsageError, JournalFullError), self._changing():
-            if (found := _newest_holder(self._shelf, sort, key)) is not None:
-                self._index.put(sort, key, found.run_id)
+        if self.runs.is_dir():
+            with suppress(UsageError, JournalFullError, OSError), self._changing():
+                self._reindex()
+                found = _newest_holder(self._shelf, sort, key)
         return found
+
+    def _reindex(self) -> None:
+        """Make the index what METAs say. With one that can't be read it is not complete."""
+        newest: dict[tuple[str, str], tuple[int, str]] = {}
+        is_whole = True
+        for place in self.all():
+            is_whole = is_whole and not place.damage
+            if place.meta.archived_ns is not None:
+                continue
+            for sort, key in _keys_of(place.meta):
+                bound = _bound_at(sort, place.meta)
+                newest[sort, key] = max(newest.get((sort, key), bound), bound)
+        if is_whole:
+            self._index.replace({each: run_id for each, (_, run_id) in newest.items()})
+            self._index.mark_complete(self.runs)
 
     def _successor(self, run_id: str) -> RunPlace | None:
         """Return the live run that took an archived one's place: the newest one named so."""
@@ -442,9 +458,20 @@ class Store:
                 return each
         return None
 
-    def _changing(self) -> AbstractContextManager[None]:
-        """Hold the store's lock: META is read, changed and replaced by one process at a time."""
-        return held_lock(self.home / "lock")
+    @contextmanager
+    def _changing(self, *, keeps_index: bool = True) -> Iterator[None]:
+        """Hold the store's lock: META is read, changed and replaced by one process at a time.
+
+        What is changed has its entries in the index afterwards, if `keeps_index`.
+        """
+        with held_lock(self.home / "lock"):
+            is_empty = next(self._shelf.run_ids(), None) is None
+            was_complete = is_empty or self._index.is_complete(self.runs)
+            if not keeps_index:
+                self._index.forget_complete()
+            yield
+            if was_complete and keeps_index:
+                self._index.mark_complete(self.runs)
 
     def _index_keys(self, meta: Meta) -> None:
         for sort, key in _keys_of(meta):

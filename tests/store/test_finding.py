@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import timeit
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from durable_kernel.errors import JournalCorruptError, RunNotFoundError, UsageError
+from durable_kernel.store import RunPlace, Store
+from durable_kernel.store.files import decode_signed, encode_signed
 from tests.store.support import store_at
 
 
@@ -142,6 +146,105 @@ def test_the_index_may_be_deleted(tmp_path: Path) -> None:
     assert store.lookup(kernel_id="k", notebook=None) == place
     assert store.lookup(kernel_id=None, notebook=tmp_path / "nb.ipynb") == place
     assert sorted(path.name for path in (store.home / "index").rglob("*")) == entries
+
+
+def looks_through_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the keys for which all METAs are looked through."""
+    asked: list[str] = []
+    mentioning = store._shelf.mentioning
+
+    def counted(key: str) -> Iterator[RunPlace]:
+        asked.append(key)
+        return mentioning(key)
+
+    monkeypatch.setattr(store._shelf, "mentioning", counted)
+    return asked
+
+
+def test_a_key_that_no_run_has_is_looked_up_in_the_index_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(tmp_path / "home")
+    for serial in range(3):
+        store.create(kernel_id=f"k{serial}")
+    asked = looks_through_all(store, monkeypatch)
+
+    assert store.lookup(kernel_id="absent", notebook=tmp_path / "absent.ipynb") is None
+
+    assert asked == []
+
+
+def test_a_lookup_that_finds_nothing_takes_no_longer_with_many_runs(tmp_path: Path) -> None:
+    """2,000 runs: a look at each would take a hundred times as long as is allowed here."""
+    store = store_at(tmp_path / "home")
+    meta = (store.create(run_id="run-0", kernel_id="k").folder / "META").read_bytes()
+    for serial in range(1, 2_000):
+        (store.runs / f"run-{serial}").mkdir()
+        (store.runs / f"run-{serial}" / "META").write_bytes(
+            encode_signed(
+                {**decode_signed(Path(), meta, "").fields, "run_id": f"run-{serial}"}, b"k" * 32
+            )
+        )
+    store.lookup(kernel_id="absent", notebook=None)  # looks through all of them, once
+
+    took_s = min(
+        timeit.repeat(lambda: store.lookup(kernel_id="absent", notebook=None), number=1, repeat=5)
+    )
+
+    assert took_s < 0.003
+
+
+CHANGES: dict[str, Callable[[Path, Path], object]] = {
+    "the index was deleted": lambda home, _: shutil.rmtree(home / "index"),
+    "one sort of entries was deleted": lambda home, _: shutil.rmtree(home / "index" / "kernel"),
+    "one entry was deleted": lambda home, _: next((home / "index" / "kernel").iterdir()).unlink(),
+    "a run was put there": lambda home, spare: shutil.copytree(spare, home / "runs" / "spare"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_others_changed_in_the_store_is_noticed(
+    tmp_path: Path, change: Callable[[Path, Path], object]
+) -> None:
+    """Taking a run for absent would start another one, and repeat its acts."""
+    store = store_at(tmp_path / "home")
+    store.create(run_id="first", kernel_id="first")
+    spare = store.create(run_id="spare", kernel_id="spare")
+    spare.folder.rename(tmp_path / "spare")
+    assert store.lookup(kernel_id="spare", notebook=None) is None
+
+    change(store.home, tmp_path / "spare")
+    wanted = "spare" if store.exists("spare") else "first"
+
+    found = store.lookup(kernel_id=wanted, notebook=None)
+    assert found is not None
+    assert found.run_id == wanted
+
+
+def test_after_a_fresh_start_an_older_run_has_the_key_again(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    older = store.create(kernel_id="k")
+    newer = store.create(kernel_id="k")
+
+    store.archive(newer)
+
+    assert store.lookup(kernel_id="k", notebook=None) == older
+    assert store.lookup(kernel_id="absent", notebook=None) is None
+    assert store.lookup(kernel_id="k", notebook=None) == older
+
+
+def test_a_key_that_was_given_up_is_forgotten_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_at(tmp_path)
+    store.bind(store.create(kernel_id="before"), kernel_id="after")
+    asked = looks_through_all(store, monkeypatch)
+
+    for _ in range(2):
+        assert store.lookup(kernel_id="before", notebook=None) is None
+
+    assert set(asked) == {"before"}
+    assert len(asked) == 2  # once, and once more under the lock
 
 
 @pytest.mark.parametrize("content", ["other\n", "absent\n", "../../etc\n", "", "\xff"])
