@@ -6,6 +6,7 @@ started, timed or printed here; no figure stands here.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,12 +23,23 @@ __all__ = [
     "Row",
     "Undisturbed",
     "markdown_table",
+    "printed",
     "put_between_marks",
     "shown_values",
 ]
 
 MARKS = ("<!-- compare: begin -->", "<!-- compare: end -->")
 _VALUE = re.compile(r"^([a-z][a-z0-9 ]*): (.+)$", re.MULTILINE)
+
+
+def printed(notebook: str) -> str:
+    """Return what the cells of a notebook printed. Raises ValueError for half a file.
+
+    The pieces of a stream are cut by timing, in the middle of a line too, so they are joined.
+    """
+    cells = json.loads(notebook)["cells"]
+    outputs = [[o for o in cell.get("outputs", ()) if "text" in o] for cell in cells]
+    return "\n".join("".join("".join(o["text"]) for o in each) for each in outputs)
 
 
 def shown_values(text: str) -> dict[str, str]:

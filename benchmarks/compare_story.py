@@ -14,10 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
 import psutil
 
-from benchmarks.compare_figures import Attempt, Undisturbed, shown_values
+from benchmarks.compare_figures import Attempt, Undisturbed, printed, shown_values
 from benchmarks.compare_tools import Tool
 from notebooks.demo_plan import answer_file, settle
 from notebooks.demo_stage import Service, is_alive
@@ -129,8 +128,8 @@ class Running:
             state = path.stat()
             if (state.st_mtime_ns, state.st_size) != self._shown_at:
                 text = path.read_text(errors="replace")
-                with suppress(ValueError, nbformat.reader.NotJSONError):
-                    self._shown = shown_values(_outputs(text) if path.suffix == ".ipynb" else text)
+                with suppress(ValueError):
+                    self._shown = shown_values(printed(text) if path.suffix == ".ipynb" else text)
                     self._shown_at = (state.st_mtime_ns, state.st_size)
         return self._shown
 
@@ -169,16 +168,6 @@ class Running:
         self._searched_s = time.monotonic()
         with suppress(psutil.NoSuchProcess):
             self.below |= {each.pid: each for each in self.process.children(recursive=True)}
-
-
-def _outputs(text: str) -> str:
-    notebook = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
-    return "\n".join(
-        output.text
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        if output.output_type == "stream"
-    )
 
 
 @dataclass

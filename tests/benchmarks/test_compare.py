@@ -16,6 +16,7 @@ from benchmarks.compare_figures import (
     Measured,
     Undisturbed,
     markdown_table,
+    printed,
     put_between_marks,
     shown_values,
 )
@@ -112,6 +113,14 @@ def test_only_labelled_lines_are_values_that_a_person_reads() -> None:
     text = "12:00:00 [INFO] ready: yes\nstarted: 9:00\nreport id: 7: 8\nWarning: no\n"
 
     assert shown_values(text) == {"started": "9:00", "report id": "7: 8"}
+
+
+def test_a_line_that_was_cut_into_two_outputs_is_read_whole() -> None:
+    """The kernel sends what has been printed when its timer ends, not when a line does."""
+    pieces = [{"output_type": "stream", "text": text} for text in (["slope:"], " 0.5\n")]
+    cells = [{"outputs": pieces}, {"source": "no outputs"}]
+
+    assert shown_values(printed(json.dumps({"cells": cells}))) == {"slope": "0.5"}
 
 
 def test_the_best_of_a_row_is_marked_unless_all_are_alike() -> None:
