@@ -22,6 +22,27 @@ from durable_kernel.runtime import Settings
 __all__ = ["join_parameters", "run"]
 
 _RESUME_WITHIN_H = 12.0
+_ResumeWithin = Annotated[
+    float,
+    typer.Option(help="Without a terminal: resume only what was last opened within so many hours."),
+]
+_Repeat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--repeat",
+        metavar="HOST[:PRESET]",
+        help="Make acts in doubt at this host again unasked: all, or those of a preset "
+        "(graphql-reads, search, oauth, llm).",
+    ),
+]
+_InjectKey = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inject-key",
+        metavar="HOST",
+        help="Give POST and PATCH requests to this host an Idempotency-Key from the journal.",
+    ),
+]
 
 
 def run(
@@ -39,12 +60,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume, however old the run is.")
     ] = False,
-    resume_within: Annotated[
-        float,
-        typer.Option(
-            help="Without a terminal: resume only what was last opened within so many hours."
-        ),
-    ] = _RESUME_WITHIN_H,
+    resume_within: _ResumeWithin = _RESUME_WITHIN_H,
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", help="NAME=VALUE, or -p NAME VALUE as papermill has it."),
@@ -61,23 +77,8 @@ def run(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="The run was moved here; no other copy goes on.")
     ] = False,
-    repeat: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--repeat",
-            metavar="HOST[:PRESET]",
-            help="Make acts in doubt at this host again unasked: all, or those of a preset "
-            "(graphql-reads, search, oauth, llm).",
-        ),
-    ] = None,
-    inject_key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--inject-key",
-            metavar="HOST",
-            help="Give POST and PATCH requests to this host an Idempotency-Key from the journal.",
-        ),
-    ] = None,
+    repeat: _Repeat = None,
+    inject_key: _InjectKey = None,
 ) -> None:
     """Execute a notebook durably. Kill it at any moment, run the same command, and it goes on."""
     if fresh and resume:
