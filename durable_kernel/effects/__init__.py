@@ -21,6 +21,7 @@ from durable_kernel.effects import (
     prompts,
     requests_session,
     sleeping,
+    threads,
     urllib3_pool,
     usage,
 )
@@ -36,6 +37,7 @@ _HOOKED = (
     entropy,
     generators,
     sleeping,
+    threads,
     prompts,
     httpx_transport,
     urllib3_pool,

@@ -62,6 +62,9 @@ class MarkedStep:
         self.is_connected = False
         self._event: dict[str, Any] = {}
 
+    async def turn(self) -> None:
+        await self._step.turn()
+
     def set_head(self, head: Any) -> None:
         self._step.set_head(head)
 

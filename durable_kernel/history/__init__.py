@@ -26,11 +26,18 @@ from durable_kernel.history.records import (
     Reused,
     Settled,
     Shutdown,
+    Turned,
     Withdrawn,
     blob_list,
     blob_ref,
 )
-from durable_kernel.history.timeline import CallHistory, PositionHistory, position_history
+from durable_kernel.history.timeline import (
+    CallHistory,
+    PositionHistory,
+    Turn,
+    TurnKind,
+    position_history,
+)
 
 __all__ = [
     "INLINE_BYTES_MAX",
@@ -59,6 +66,9 @@ __all__ = [
     "Reused",
     "Settled",
     "Shutdown",
+    "Turn",
+    "TurnKind",
+    "Turned",
     "Withdrawn",
     "blob_list",
     "blob_ref",

@@ -47,6 +47,7 @@ __all__ = [
     "Reused",
     "Settled",
     "Shutdown",
+    "Turned",
     "Withdrawn",
 ]
 
@@ -101,6 +102,8 @@ class Cell(Record):
     """What the front end said of it: cell_id, parent header, idents, store_history, expressions."""
     donor: int = 0
     """lsn of the `Cell` frame of the attempt before, whose outcomes it may reuse; 0: of none."""
+    is_crowded: bool = False
+    """Lanes of earlier positions were still there when it began."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,6 +156,8 @@ class Head(Record):
     ordinal: int
     lane: str
     value: Any
+    pace: int = 0
+    """A `Pace`: whether the other lanes had come to rest when this was delivered."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,6 +189,7 @@ class Settled(Record):
     """Where the encoded value is when it is larger than INLINE_BYTES_MAX: [digest, size, codec]."""
     generators: Mapping[str, Any] | None = None
     """State of the global generators after the call, if the call changed it (H9)."""
+    pace: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,6 +318,21 @@ class Withdrawn(Record):
 
 
 @dataclass(slots=True, kw_only=True)
+class Turned(Record):
+    """A lane went on, at this place in the order of all lanes (H6, H8, H24).
+
+    Written only in positions with two lanes or more: a sleep that ended, a lock that was taken, a
+    timed wait with its result. `value` is what the lane was told.
+    """
+
+    CODE: ClassVar[int] = 18
+    lane: str
+    kind: str
+    value: Any = None
+    pace: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class Reused(Record):
     """Consecutive calls of a lane were answered with what an earlier attempt recorded there.
 
@@ -343,6 +364,7 @@ _ALL: tuple[type[Record], ...] = (
     Shutdown,
     Finished,
     Withdrawn,
+    Turned,
     Reused,
 )
 _TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}

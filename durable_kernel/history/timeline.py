@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from durable_kernel.history.outline import PositionOutline
 from durable_kernel.history.records import (
@@ -38,6 +39,7 @@ from durable_kernel.history.records import (
     Reused,
     Settled,
     Shutdown,
+    Turned,
     Withdrawn,
 )
 from durable_kernel.journal import Frame, read_extent
@@ -46,8 +48,31 @@ from durable_kernel.ports import Ending
 __all__ = [
     "CallHistory",
     "PositionHistory",
+    "Turn",
+    "TurnKind",
     "position_history",
 ]
+
+
+class TurnKind(Enum):
+    """What reached a lane when it was its turn."""
+
+    HEAD = "head"  # of a stream
+    END = "end"  # the outcome of a call
+    WORD = "word"  # a `Turned` record
+
+
+class Turn(NamedTuple):
+    """One delivery, in the order over all lanes of a position.
+
+    `number` is the ordinal of the call, or the number of the word within its lane.
+    """
+
+    lane: str
+    kind: TurnKind
+    number: int
+    pace: int
+    is_after_commit: bool = False
 
 
 @dataclass(slots=True)
@@ -84,6 +109,8 @@ class PositionHistory:
         self.calls: dict[str, list[CallHistory]] = {}
         self.soft: dict[tuple[str, str], list[Any]] = {}
         self.hard: dict[tuple[str, str], list[Any]] = {}
+        self.words: dict[str, list[Turned]] = {}
+        self.turns: list[Turn] = []
         self.outputs: list[Output] = []
         self.superseded: list[Output] = []
         self.notes: list[str] = []
@@ -182,9 +209,16 @@ class PositionHistory:
         match record:
             case Head():
                 self.calls[record.lane][record.ordinal].head = record
+                self._take_turn(record.lane, TurnKind.HEAD, record.ordinal, record.pace)
             case Part():
                 self.calls[record.lane][record.ordinal].parts.append(record)
+            case Turned():
+                words = self.words.setdefault(record.lane, [])
+                words.append(record)
+                self._take_turn(record.lane, TurnKind.WORD, len(words) - 1, record.pace)
             case Settled():
+                if record.ending != Ending.CARRIED:
+                    self._take_turn(record.lane, TurnKind.END, record.ordinal, record.pace)
                 if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
                     self._before_interruption[record.lane, record.ordinal] = self._lengths()
                 self.last_ended = self.calls[record.lane][record.ordinal]
@@ -196,8 +230,12 @@ class PositionHistory:
                 call.resolved = record
                 if call.is_complete:
                     self.last_ended = call
+                    self._take_turn(record.lane, TurnKind.END, record.ordinal, 0)
             case _:
                 pass
+
+    def _take_turn(self, lane: str, kind: TurnKind, index: int, pace: int) -> None:
+        self.turns.append(Turn(lane, kind, index, pace, self.committed is not None))
 
     def _reuse(self, record: Reused) -> None:
         """Take calls of an earlier attempt as they stand there. One in doubt is so here too."""
@@ -206,6 +244,7 @@ class PositionHistory:
         for call in source[record.ordinal : record.ordinal + record.count]:
             if call.is_complete:
                 self.last_ended = call
+                self._take_turn(record.lane, TurnKind.END, len(calls), 0)
             else:  # what becomes of it is recorded here, and is nothing of the donor's
                 call = replace(call, parts=list(call.parts))  # noqa: PLW2901 - the one to keep
             calls.append(call)
@@ -216,6 +255,8 @@ class PositionHistory:
             {lane: len(calls) for lane, calls in self.calls.items()},
             {key: len(values) for key, values in self.soft.items()},
             {key: len(values) for key, values in self.hard.items()},
+            {lane: len(words) for lane, words in self.words.items()},
+            len(self.turns),
         )
 
     def _withdraw(self, record: Withdrawn) -> None:
@@ -233,6 +274,9 @@ class PositionHistory:
             del values[before.soft.get(key, 0) :]
         for key, values in self.hard.items():
             del values[before.hard.get(key, 0) :]
+        for lane, words in self.words.items():
+            del words[before.words.get(lane, 0) :]
+        del self.turns[before.turns :]
 
 
 def position_history(
@@ -269,3 +313,5 @@ class _Lengths:
     calls: dict[str, int]
     soft: dict[tuple[str, str], int]
     hard: dict[tuple[str, str], int]
+    words: dict[str, int]
+    turns: int

@@ -96,6 +96,7 @@ class Performer:
         try:
             with execution:
                 reply = await self._run_stock(asked)
+                await execution.drain_async()
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over; nothing to interrupt
             was_interrupted = self.signals != signals_before
             if was_interrupted and not self._is_live():
@@ -104,6 +105,7 @@ class Performer:
             kernel.drain()
             result = _result(reply, was_interrupted=was_interrupted, exits=self._exits(reply))
             is_final = kernel.capture.finish(execution, result)
+            await execution.drain_tail_async()
         finally:
             self.execution = None
             kernel.capture.leave()

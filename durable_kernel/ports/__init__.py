@@ -1,35 +1,39 @@
 """Ports: the words in which an effect speaks to the kernel.
 
-`words` holds them; `raised` raises recorded exceptions again, `cancelling` lets calls be cancelled
-again, `hosts` is what the user said of single hosts, `hiding` keeps secrets off the disk.
+`words` holds them, `lanes` the lines of control of a cell; `raised` raises recorded exceptions
+again, `cancelling` lets calls be cancelled again, `hosts` is what the user said of single hosts,
+`hiding` keeps secrets off the disk.
 """
 
 from durable_kernel.ports.cancelling import await_cancellation
 from durable_kernel.ports.hiding import SECRETS, BodyHash, Guard, Secrets
 from durable_kernel.ports.hosts import ANY_CALL, KEY_S, PUT_S, HostRules, Preset
-from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
-from durable_kernel.ports.words import (
+from durable_kernel.ports.lanes import (
     CURRENT_LANE,
     INSIDE_EFFECT,
+    REPEATABLE,
+    Lane,
+    Source,
+    entered,
+    suspended,
+    waiting,
+)
+from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
+from durable_kernel.ports.words import (
     REPEAT_ALWAYS,
     REPEAT_NEVER,
-    REPEATABLE,
     Act,
     AnswerParser,
     Call,
     Ending,
     ErrorFacts,
-    Lane,
     Outcome,
     Port,
     Repeat,
     Secret,
-    Source,
     Step,
     Witness,
     describe_error,
-    entered,
-    suspended,
 )
 
 __all__ = [
@@ -68,4 +72,5 @@ __all__ = [
     "recorded_error",
     "suspended",
     "value_of",
+    "waiting",
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from durable_kernel.ports.words import Ending, Outcome, suspended
+from durable_kernel.ports.lanes import suspended
+from durable_kernel.ports.words import Ending, Outcome
 
 __all__ = ["await_cancellation"]
 

@@ -20,21 +20,18 @@ repeated for how long.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
+
+from durable_kernel.ports.hosts import HostRules
 
 if TYPE_CHECKING:
-    from durable_kernel.ports.hosts import HostRules
-from durable_kernel.ports.hiding import Guard, Secrets
+    from durable_kernel.ports.hiding import Guard, Secrets
+    from durable_kernel.ports.lanes import Lane
 
 __all__ = [
-    "CURRENT_LANE",
-    "INSIDE_EFFECT",
-    "REPEATABLE",
     "REPEAT_ALWAYS",
     "REPEAT_NEVER",
     "Act",
@@ -42,17 +39,13 @@ __all__ = [
     "Call",
     "Ending",
     "ErrorFacts",
-    "Lane",
     "Outcome",
     "Port",
     "Repeat",
     "Secret",
-    "Source",
     "Step",
     "Witness",
     "describe_error",
-    "entered",
-    "suspended",
 ]
 
 
@@ -113,6 +106,7 @@ class Ending(IntEnum):
     ABANDONED = 2  # cancelled, interrupted or closed by the caller; `error` names the BaseException
     INTERRUPTED = 3  # RequestInterrupted was raised into user code that names it
     FAILED = 4  # a user marked an act in doubt as failed; the effect raises "connection lost"
+    CARRIED = 6  # the cell ended first: the next position announces it again, and has the outcome
     LOST = 5  # it happened, but its outcome could not be written (disk full); replay stops here
 
 
@@ -214,6 +208,13 @@ class Step(Protocol):
     def idempotency_key(self) -> str:
         """Stable over retries and restarts: derived from run, position, lane and ordinal."""
 
+    async def turn(self) -> None:
+        """Wait until the next delivery of a recorded step may reach its lane: head, then end.
+
+        Asynchronous effects await it before they deliver either, outside `suspended()`. It does
+        nothing on a live step, and nothing where one lane is alone.
+        """
+
     def set_head(self, head: Any) -> None:
         """Record what is known before the parts (HTTP status and headers)."""
 
@@ -275,6 +276,41 @@ class Port(Protocol):
         Values are immutable scalars.
         """
 
+    def spawn(self, lane: Lane, kind: str) -> Lane:
+        """Make the lane of a new line of control.
+
+        `kind`: "t" a thread, "p" a task of a pool, "a" a task of an event loop, "c" a timer.
+        To be called in the lane that starts it, in the order in which it starts them.
+        """
+
+    def end(self, lane: Lane) -> None:
+        """End a line of control: what it drew is taken, nobody waits for it any more."""
+
+    def decide(
+        self, lane: Lane, kind: str, produce: Callable[[], Any], *, is_free: bool = False
+    ) -> Any:
+        """Take the recorded word of a lane when it is its turn, or produce and record one.
+
+        For what depends on timing: how a timed wait ended, who got a lock. The value is an
+        immutable scalar. `produce` may block. `is_free`: the order alone counts, other lanes need
+        not come to rest first. Where one lane is alone nothing is recorded.
+        """
+
+    async def decide_async(
+        self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Do the same in an event loop."""
+
+    def has_word(self, lane: Lane) -> bool:
+        """Tell whether a word of this lane is recorded and not taken yet."""
+
+    def is_at_rest(self, lane: Lane | None = None) -> bool:
+        """Tell whether every lane but this one waits: for the world, for its turn, for another."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """True once this position has two lanes or more."""
+
     def flush(self) -> None:
         """Write every pending observation of every lane (one `write()`, no sync)."""
 
@@ -288,141 +324,6 @@ class Port(Protocol):
 
 AnswerParser = Callable[[bytes], Outcome]
 """Turns the bytes of an answer file into an outcome; AnswerRejectedError if the shape is wrong."""
-
-Source = Callable[[Callable[[], Any]], Any]
-"""Recorded values of one soft kind: called with the real reader, for when they are used up."""
-
-
-class _Sources(dict[str, "Source | None"]):
-    """Recorded sources by kind. A kind without one gets whatever `make` says (None: live)."""
-
-    def __init__(self, make: Callable[[str], Source | None]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, kind: str) -> Source | None:
-        source = self[kind] = self._make(kind)
-        return source
-
-
-class _Recorders(dict[str, Callable[[Any], None]]):
-    """`list.append` of the pending column, by kind: one C call per observation (H5)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.columns: dict[str, list[Any]] = {}
-
-    def __missing__(self, kind: str) -> Callable[[Any], None]:
-        column: list[Any] = []
-        self.columns[kind] = column
-        append = self[kind] = column.append
-        return append
-
-
-class Lane:
-    """One line of control within a position.
-
-    The path "" is the cell itself; threads and tasks of later versions add "/t1", "/a2".
-
-    Hooks read `replay` and `record`; only the runtime makes lanes. `root_task` and `root_thread`
-    (its ident) are whose line it is; others reach it through a copied context. `sleeps` counts the
-    sleeps asked for, so that an interrupted one is found again.
-    """
-
-    __slots__ = ("path", "port", "record", "replay", "root_task", "root_thread", "sleeps")
-
-    def __init__(self, path: str, port: Port, make_source: Callable[[str], Source | None]) -> None:
-        self.path = path
-        self.port = port
-        self.replay: Mapping[str, Source | None] = _Sources(make_source)
-        self.record: Mapping[str, Callable[[Any], None]] = _Recorders()
-        self.root_task: object | None = None
-        self.root_thread: int | None = None
-        self.sleeps = 0
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.path or 'main'} {'live' if self.port.is_live else 'replaying'}>"
-
-    def make_live(self, kind: str) -> None:
-        """From now on `kind` is read from the world."""
-        self.replay[kind] = None  # type: ignore[index]  # hooks see a read-only mapping
-
-    def take_pending(self) -> Iterator[tuple[str, list[Any]]]:
-        """Remove and yield what waits in each column.
-
-        Safe against a concurrent append: only a prefix is cut.
-        """
-        columns: dict[str, list[Any]] = self.record.columns  # type: ignore[attr-defined]
-        for kind, column in list(columns.items()):
-            count = len(column)
-            if count:
-                values = column[:count]
-                del column[:count]
-                yield kind, values
-
-
-CURRENT_LANE: ContextVar[Lane | None] = ContextVar("durable_lane", default=None)
-"""The lane of the running line of control.
-
-Set around a cell, None while an effect runs and everywhere else.
-"""
-
-INSIDE_EFFECT: ContextVar[bool] = ContextVar("durable_inside_effect", default=False)
-"""True while a journaled effect makes its real call: what the detector sees then is known."""
-
-
-REPEATABLE: ContextVar[bool] = ContextVar("durable_repeatable", default=False)
-"""True inside `durable.idempotent()`: the user's word that an act may be made again."""
-
-
-class suspended:  # noqa: N801 - used as a statement, like contextlib's
-    """Take the lane away while the real call of an effect runs, so that nothing is journaled twice.
-
-    Sets back by value, not by token: an async generator may be closed from another context.
-    """
-
-    __slots__ = ("_inside", "_lane")
-
-    def __enter__(self) -> Self:
-        self._lane = CURRENT_LANE.get()
-        self._inside = INSIDE_EFFECT.get()
-        CURRENT_LANE.set(None)
-        INSIDE_EFFECT.set(True)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        CURRENT_LANE.set(self._lane)
-        INSIDE_EFFECT.set(self._inside)
-
-
-class entered:  # noqa: N801 - the counterpart of `suspended`
-    """Give the lane to user code: around a cell, and around callbacks inside an effect (H28)."""
-
-    __slots__ = ("_inside", "_lane", "_previous")
-
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-
-    def __enter__(self) -> Lane:
-        self._previous = CURRENT_LANE.get()
-        self._inside = INSIDE_EFFECT.get()
-        CURRENT_LANE.set(self._lane)
-        INSIDE_EFFECT.set(False)
-        return self._lane
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        CURRENT_LANE.set(self._previous)
-        INSIDE_EFFECT.set(self._inside)
 
 
 class Witness(Protocol):

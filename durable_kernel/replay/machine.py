@@ -17,12 +17,13 @@ even after the switch, since outputs that a person saw may rest on it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from durable_kernel.history import Announced, CallHistory, PositionHistory
+from durable_kernel.history import Announced, CallHistory, PositionHistory, Turned
 from durable_kernel.ports import Call
+from durable_kernel.replay.order import TurnOrder
 
 if TYPE_CHECKING:
     from durable_kernel.replay.donor import Donor
@@ -109,7 +110,13 @@ class PositionReplay:
             key: deque(values) for key, values in (history.hard if history else {}).items()
         }
         self._soft = dict(history.soft) if history else {}
-        self.hard_left = sum(map(len, self._calls.values())) + sum(map(len, self._drawn.values()))
+        self._words = {
+            lane: deque(words) for lane, words in (history.words if history else {}).items()
+        }
+        self._words_taken: dict[str, int] = {}
+        self.order = TurnOrder(history.turns if history else ())
+        columns = (self._calls, self._drawn, self._words)
+        self.hard_left = sum(len(each) for column in columns for each in column.values())
 
     def __repr__(self) -> str:
         state = "live" if self.is_live else f"replaying, {self.hard_left} hard records left"
@@ -117,7 +124,25 @@ class PositionReplay:
 
     @property
     def is_live(self) -> bool:
-        return self.is_open and self.hard_left == 0
+        return self.is_open and self.hard_left == 0 and self.order.is_over
+
+    def is_live_but_for(self, lanes: Collection[str]) -> bool:
+        """Tell whether all that is left belongs to `lanes`: they wait for their cut calls."""
+        return (
+            self.is_open
+            and not any(self._left_in(lane) for lane in self._lanes() if lane not in lanes)
+            and self.order.required_left(but=lanes) == 0
+        )
+
+    def is_done(self, *, before_commit: bool) -> bool:
+        """Tell whether every lane took what is recorded (up to the cell's commit)."""
+        if before_commit:
+            return self.order.required_left(before_commit=True) == 0
+        return self.hard_left == 0 and self.order.required_left() == 0
+
+    def has_more(self, lane: str) -> bool:
+        """Tell whether any hard record of a lane is left."""
+        return self._left_in(lane)
 
     def ask_call(self, lane: str, asked: Call) -> Verdict:
         """Match the next call of a lane. A verdict other than Diverges consumes the record."""
@@ -137,6 +162,21 @@ class PositionReplay:
         recorded = self._calls.get(lane, [])
         done = self._next.get(lane, 0)
         return recorded[done] if done < len(recorded) else None
+
+    def next_word(self, lane: str) -> tuple[int, Turned] | None:
+        """Look at the next word of a lane and its number; None when all are taken."""
+        words = self._words.get(lane)
+        return (self._words_taken.get(lane, 0), words[0]) if words else None
+
+    def take_word(self, lane: str) -> Turned:
+        """Consume the next word of a lane."""
+        self.hard_left -= 1
+        self._words_taken[lane] = self._words_taken.get(lane, 0) + 1
+        return self._words[lane].popleft()
+
+    def may_draw(self, lane: str, kind: str) -> bool:
+        """Tell whether a draw can be answered here: it is recorded, or the position is open."""
+        return self.is_open or bool(self._drawn.get((lane, kind)))
 
     def ask_draw(self, lane: str, kind: str) -> ServeValue | GoLive | Diverges:
         """Match the next hard observation of a kind."""
@@ -163,8 +203,16 @@ class PositionReplay:
             done = self._next.get(lane, 0)
             if done < len(recorded):
                 return Diverges(recorded[done].announced.label, "nothing more", (), _EDIT_HINT)
-        kinds = sorted(kind for (_, kind), column in self._drawn.items() if column)
-        return Diverges(f"a draw of {kinds[0]}", "nothing more", (), _EDIT_HINT)
+        kinds = [f"a draw of {kind}" for (_, kind), column in self._drawn.items() if column]
+        kinds += [f"{words[0].kind} of lane {lane}" for lane, words in self._words.items() if words]
+        return Diverges(min(kinds), "nothing more", (), _EDIT_HINT)
+
+    def unmet_by(self, lane: str) -> Diverges | None:
+        """At a lane's end: what the journal recorded for it and it never asked for."""
+        if not self._left_in(lane):
+            return None
+        asked = f"the end of lane {lane}" if lane else "nothing more"
+        return Diverges(self._first_left(lane), asked, (), _EDIT_HINT)
 
     def _advance(self, lane: str, ordinal: int, verdict: Verdict) -> Verdict:
         self._next[lane] = ordinal + 1
@@ -177,14 +225,20 @@ class PositionReplay:
         return Diverges(left or "nothing more in this cell", asked, (), _EDIT_HINT)
 
     def _left_in(self, lane: str) -> bool:
-        calls_left = self._next.get(lane, 0) < len(self._calls.get(lane, []))
-        return calls_left or any(column for (of, _), column in self._drawn.items() if of == lane)
+        if self._next.get(lane, 0) < len(self._calls.get(lane, [])) or self._words.get(lane):
+            return True
+        return any(column for (of, _), column in self._drawn.items() if of == lane)
+
+    def _lanes(self) -> set[str]:
+        return {*self._calls, *self._words, *(lane for lane, _ in self._drawn)}
 
     def _first_left(self, lane: str) -> str:
         done = self._next.get(lane, 0)
         recorded = self._calls.get(lane, [])
         if done < len(recorded):
             return recorded[done].announced.label
+        if words := self._words.get(lane):
+            return f"{words[0].kind} of lane {lane or 'main'}"
         return next(
             (f"a draw of {k}" for (of, k), column in self._drawn.items() if of == lane and column),
             "",

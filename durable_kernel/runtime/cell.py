@@ -10,6 +10,7 @@ goes on inside it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import resource
 import sys
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from durable_kernel.errors import JournalError, JournalFullError, RunSuspendedError
+from durable_kernel.errors import JournalError, JournalFullError, RunSuspendedError, Stop
 from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
 from durable_kernel.ports import SECRETS, entered
 from durable_kernel.replay import Donor, PositionReplay
@@ -96,18 +97,23 @@ class CellExecution:
     def __enter__(self) -> Self:
         run = self._run
         replay = PositionReplay(self.history, is_open=not self.is_replay, donor=self.donor)
-        self._lane = run.port.enter_position(self.position, replay)
+        port = run.port
+        is_crowded = self.history.cell.is_crowded if self.history else port.crowd.has_others
+        carried = port.carry() if self.history is None else []
         if self.history is None:
-            run.port.write(
+            port.write(
                 Cell(
                     position=self.position,
                     source=self.request.source,
                     wall_ns=run.world.wall_ns(),
                     request=self.request.facts(),
+                    is_crowded=is_crowded,
                     donor=self.donor.lsn if self.donor is not None else 0,
                 )
             )
-        elif self.is_open:
+        self._lane = port.enter_position(self.position, replay, is_crowded=is_crowded)
+        port.announce_again(carried)
+        if self.is_open:
             run.port.write(Resumed(position=self.position, wall_ns=run.world.wall_ns()))
         run.begin_cell(self)
         self._interrupts_before = run.interrupts.raised_count
@@ -132,8 +138,9 @@ class CellExecution:
         """Name the running asyncio task as the cell's own: other tasks are not this lane's."""
         try:
             self._lane.root_task = asyncio.current_task()
+            self._lane.loop = asyncio.get_running_loop()
         except RuntimeError:
-            self._lane.root_task = None
+            self._lane.root_task = self._lane.loop = None
 
     def output(
         self, kind: str, content: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
@@ -155,6 +162,39 @@ class CellExecution:
             port.set_latch(_stopped(self.position, error))
             return False
         return True
+
+    def drain(self) -> None:
+        """Wait until its other lanes took what is recorded of them up to the cell's end (H8).
+
+        To be called inside the cell's context, when its code has ended.
+        """
+        crowd = self._run.port.crowd
+        if crowd.turnstile.is_crowded and not self._run.port.is_live:
+            with contextlib.suppress(Stop):  # the latch says it again
+                crowd.turnstile.wait(self._lane, crowd.drained(before_commit=self.is_replay))
+
+    async def drain_async(self) -> None:
+        """Do the same without blocking the event loop."""
+        crowd = self._run.port.crowd
+        if crowd.turnstile.is_crowded and not self._run.port.is_live:
+            drained = crowd.drained(before_commit=self.is_replay)
+            with contextlib.suppress(Stop):
+                await crowd.turnstile.wait_async(self._lane, drained)
+
+    def drain_tail(self) -> None:
+        """Wait until other lanes took what they got between this cell and the next one."""
+        crowd = self._run.port.crowd
+        if self.is_replay and crowd.turnstile.is_crowded:
+            with contextlib.suppress(Stop):
+                crowd.turnstile.wait(self._lane, crowd.drained(before_commit=False))
+
+    async def drain_tail_async(self) -> None:
+        """Do the same without blocking the event loop."""
+        crowd = self._run.port.crowd
+        if self.is_replay and crowd.turnstile.is_crowded:
+            drained = crowd.drained(before_commit=False)
+            with contextlib.suppress(Stop):
+                await crowd.turnstile.wait_async(self._lane, drained)
 
     def finish(self, result: CellResult) -> bool:
         """Make the cell final. Returns True once its commit is durable (or was already).
@@ -215,7 +255,7 @@ class CellExecution:
 
     def _finish_replay(self) -> bool:
         run = self._run
-        unmet = run.port.replay.unmet()
+        unmet = run.port.replay.unmet_by("")
         if unmet is not None:
             run.diverged(unmet)
             return False

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
-from durable_kernel.history import Announced, Head, Observed, Reused
+from durable_kernel.history import Announced, Head, Observed, Reused, Turned
 from durable_kernel.journal import Journal
 from durable_kernel.ports import Ending, Lane, Outcome
 from durable_kernel.runtime.steps import LiveStep
@@ -44,15 +44,15 @@ class Pending:
         self._packed: list[tuple[LiveStep | None, Packed]] = []
         self._lost: dict[LiveStep, JournalFullError] = {}
 
-    def enter(self, lane: Lane) -> None:
-        """Begin a position: its lane, nothing counted."""
-        self.lanes = [lane]
+    def enter(self) -> None:
+        """Begin a position: nothing counted."""
         self.counts = {}
 
-    def leave(self) -> None:
-        """End a position: what its lanes hold is taken, what they still get is no longer theirs."""
-        self._collect()
-        self.lanes = []
+    def take(self, lane: Lane) -> None:
+        """Take what a lane that ends still holds."""
+        if self._draws:
+            self._collect_draws()
+        self._collect_soft(lane)
 
     def count(self, kind: str, number: int = 1) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + number
@@ -81,8 +81,16 @@ class Pending:
         self._collect_reused()
         self._packed += [(None, each) for each in packed]
 
-    def add_head(self, step: LiveStep, head: Any) -> None:
-        record = Head(ordinal=step.ordinal, lane=step.lane, value=self._storing.head(head))
+    def add_word(self, word: Turned) -> None:
+        """Let a lane's word wait, behind all that was delivered before it."""
+        self._collect_reused()
+        if self._stream:
+            self._collect_stream()
+        self._packed.append((None, self._storing.records.pack(word)))
+
+    def add_head(self, step: LiveStep, head: Any, pace: int = 0) -> None:
+        value = self._storing.head(head)
+        record = Head(ordinal=step.ordinal, lane=step.lane, value=value, pace=pace)
         self._collect_reused()
         self._collect_stream()
         self._packed.append((step, self._storing.records.pack(record)))
@@ -102,13 +110,15 @@ class Pending:
 
     def append(self, packed: list[Packed], *, sync: bool = False) -> None:
         """Write records behind everything that waits. On a full disk what waits goes on waiting."""
-        self._collect()
+        self.collect()
         frames = [each for _, each in self._packed] + packed
         if frames:
             self._journal.append(frames, sync=sync)
         self._packed.clear()
 
-    def settle(self, step: LiveStep, outcome: Outcome, generators: Any) -> JournalFullError | None:
+    def settle(
+        self, step: LiveStep, outcome: Outcome, generators: Any, pace: int = 0
+    ) -> JournalFullError | None:
         """Write an outcome; return the error if it was lost.
 
         Raises OutcomeNotStorableError when nothing carries its value: that is the outcome then.
@@ -118,11 +128,11 @@ class Pending:
             if (error := self._lost.pop(step, None)) is not None:
                 raise error
             try:
-                packed = self._storing.settled(step.lane, step.ordinal, outcome, generators)
+                packed = self._storing.settled(step.lane, step.ordinal, outcome, generators, pace)
             except OutcomeNotStorableError as refusal:
                 unstorable = OutcomeNotStorableError(step.label, refusal.type_name, refusal.reason)
                 failed = Outcome.of_error(unstorable)
-                packed = self._storing.settled(step.lane, step.ordinal, failed, generators)
+                packed = self._storing.settled(step.lane, step.ordinal, failed, generators, pace)
             self.append([packed])
         except JournalFullError as error:
             self._append_lost(step, outcome)
@@ -143,19 +153,21 @@ class Pending:
 
     # --- collecting -------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
         """Pack everything that waits: hard draws, what was reused, soft columns, then streams."""
-        pack = self._storing.records.pack
         if self._draws:
             self._collect_draws()
         self._collect_reused()
         for lane in self.lanes:
-            for kind, values in lane.take_pending():
-                record = Observed(lane=lane.path, kind=kind, values=values)
-                self._packed.append((None, pack(record)))
-                self.count(kind, len(values))
+            self._collect_soft(lane)
         if self._stream:
             self._collect_stream()
+
+    def _collect_soft(self, lane: Lane) -> None:
+        for kind, values in lane.take_pending():
+            record = Observed(lane=lane.path, kind=kind, values=values)
+            self._packed.append((None, self._storing.records.pack(record)))
+            self.count(kind, len(values))
 
     def _collect_draws(self) -> None:
         pack = self._storing.records.pack

@@ -13,10 +13,8 @@ whatever was caught meanwhile.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from durable_kernel.codec import KnownSecrets
@@ -25,18 +23,10 @@ from durable_kernel.errors import (
     DivergenceError,
     DurableError,
     JournalFullError,
-    RequestInterrupted,
     RunSuspendedError,
     Stop,
 )
-from durable_kernel.history import (
-    Announced,
-    CallHistory,
-    Choice,
-    Noted,
-    Record,
-    Resolved,
-)
+from durable_kernel.history import CallHistory, Noted, Record, Resolved
 from durable_kernel.journal import Journal
 from durable_kernel.ports import (
     REPEATABLE,
@@ -54,16 +44,16 @@ from durable_kernel.ports import (
 )
 from durable_kernel.replay import (
     Diverges,
-    Doubt,
     GoLive,
     InDoubtPolicy,
     PositionReplay,
     Serve,
     ServeValue,
     Unfinished,
-    decide_doubt,
-    names_interruption,
+    Verdict,
 )
+from durable_kernel.runtime.crowd import Crowd, StepTurns
+from durable_kernel.runtime.doubts import Doubts
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import Packed, Pending, lost_sentence
@@ -99,45 +89,97 @@ class RunPort:
         self.hosts = hosts or HostRules()
         self.secrets = secrets
         self.latch: Stop | None = None
-        self.parked: Parked | None = None
+        self.wake: Callable[[Lane], None] = lambda _main: None
         self.position = -1
         self.lock = threading.RLock()
+        self.interrupts = interrupts
         self.interrupts_recorded = 0
         self.interruption: tuple[str, int] | None = None
         self.cut_call: tuple[str, int] | None = None
         self._journal = journal
         self._storing = storing
         self._world = world
-        self._policy = policy
-        self._interrupts = interrupts
-        self._leave = leave
         self._replay = PositionReplay(None, is_open=True)
         self._pending = Pending(journal, storing)
         self._sources: list[RecordedSource] = []
         self._open_steps: list[LiveStep] = []
+        self._main: Lane | None = None
+        self.doubts = Doubts(self, world, policy, leave)
+        self.crowd = Crowd(self, self._pending)
+        self._pending.lanes = self.crowd.turnstile.lanes
 
     # --- for the runtime --------------------------------------------------------------------------
 
-    def enter_position(self, position: int, replay: PositionReplay) -> Lane:
-        """Point the port at a position. Returns the lane of its cell."""
+    def enter_position(
+        self, position: int, replay: PositionReplay, *, is_crowded: bool = False
+    ) -> Lane:
+        """Point the port at a position. Returns the lane of its cell.
+
+        `is_crowded`: lanes of earlier positions were left when it began.
+        """
         with self.lock:
+            self._pending.collect()
             self.position = position
             self._replay = replay
             self.interrupts_recorded = 0
             self.interruption = None
             self.cut_call = None
-            # An older cell's task may ask long after its cell: it must find its own records.
-            sources: list[RecordedSource] = []
-            lane = Lane("", self, lambda kind: source_of(lane, kind, replay, sources))
-            lane.root_thread = threading.get_ident()
-            self._pending.enter(lane)
-            self._sources = sources
+            self._sources = []
+            # An older cell's callback may ask long after its cell: it must find its own records.
+            lane = self._main = self._make_lane(threading.get_ident(), lambda: replay)
+            self.crowd.enter(lane, position, is_crowded=is_crowded)
+            self._pending.enter()
             return lane
 
     def leave_position(self) -> None:
-        """End the cell: what its tasks and threads still ask is no longer its own."""
+        """End the cell: what its own line of control still asks is no longer its own."""
         with self.lock:
-            self._pending.leave()
+            self._pending.collect()
+            if self._main is not None:
+                self.crowd.leave(self._main)
+
+    def carry(self) -> list[LiveStep]:
+        """Before a new position: calls of other lanes that are under way go with them.
+
+        A stream whose head was delivered can't: what is read on is told as unrecorded.
+        """
+        with self.interrupts, self.lock:
+            carried = [each for each in self._open_steps if not each.has_recorded_head]
+            for step in carried:
+                moved = Outcome(Ending.CARRIED)
+                packed = self._storing.settled(step.lane, step.ordinal, moved, None)
+                self._pending.add_packed([packed])
+            self._open_steps = list(carried)
+            return carried
+
+    def announce_again(self, steps: list[LiveStep]) -> None:
+        """Announce carried calls in the position that has begun."""
+        with self.interrupts, self.lock:
+            for step in steps:
+                verdict = self._replay.ask_call(step.owner.path, step.call)
+                assert isinstance(verdict, GoLive), "the position is new"
+                step.lane, step.ordinal = step.owner.path, verdict.ordinal
+                packed = self._storing.announced(
+                    step.lane, step.ordinal, step.call, step.call.repeat, step.wall_ns
+                )
+                self._pending.add_packed([packed])
+            if steps:
+                self.write_packed([])
+
+    def go_live(self) -> None:
+        """All recorded positions are replayed: lanes that are left go on in the world."""
+        with self.lock:
+            self._replay.is_open = True
+
+    def _make_lane(self, thread: int | None, replay: Callable[[], PositionReplay]) -> Lane:
+        lane = Lane("", self, lambda kind: source_of(lane, kind, replay(), self._sources))
+        lane.root_thread = thread
+        return lane
+
+    @property
+    def parked(self) -> list[Parked]:
+        """The calls that wait for somebody's decision."""
+        return self.doubts.parked
 
     @property
     def is_live(self) -> bool:
@@ -162,11 +204,13 @@ class RunPort:
         with self.lock:
             if self.latch is None:
                 self.latch = stop
+                if self._main is not None and not self._main.has_ended:
+                    self.wake(self._main)
             return self.latch
 
     def write(self, *records: Record, sync: bool = False) -> None:
         """Write records behind everything that waits, in one `write()`."""
-        with self._interrupts, self.lock:
+        with self.interrupts, self.lock:
             self.write_packed([self._storing.records.pack(each) for each in records], sync=sync)
 
     def write_packed(self, packed: list[Packed], *, sync: bool = False) -> None:
@@ -174,13 +218,13 @@ class RunPort:
 
         On a full disk what waits goes on waiting.
         """
-        with self._interrupts, self.lock:
+        with self.interrupts, self.lock:
             self._pending.append(packed, sync=sync)
 
     def close_steps(self) -> None:
         """At a position's end: whatever was begun and not settled was abandoned (H17)."""
-        with self._interrupts, self.lock:
-            for step in list(self._open_steps):
+        with self.interrupts, self.lock:
+            for step in [each for each in self._open_steps if self._is_over(each.owner)]:
                 step.settle(
                     Outcome(Ending.ABANDONED, None, ErrorFacts("builtins:GeneratorExit", ""))
                 )
@@ -188,20 +232,61 @@ class RunPort:
     # --- ports.Port -------------------------------------------------------------------------------
 
     def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
-        return self._decided(self._ask(lane, call, answer))
+        if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
+            return self.doubts.decided(self._ask(lane, call, answer))
+        verdict = self.crowd.verdict(lane, call)
+        with self.interrupts, self.lock:
+            begun = self._carry_out(lane, call, verdict, answer)
+        return self.doubts.decided(begun)
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
-        return await self._decided_async(self._ask(lane, call, answer))
+        if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
+            return await self.doubts.decided_async(self._ask(lane, call, answer))
+        verdict = await self.crowd.verdict_async(lane, call)
+        with self.interrupts, self.lock:
+            begun = self._carry_out(lane, call, verdict, answer, is_async=True)
+        return await self.doubts.decided_async(begun)
 
     def put_in_doubt(
         self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None
     ) -> Step:
-        return self._decided(self._doubt_again(lane, call, step, found, answer))
+        return self.doubts.decided(self.doubts.again(lane, call, step, found, answer))
 
     async def put_in_doubt_async(
         self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None
     ) -> Step:
-        return await self._decided_async(self._doubt_again(lane, call, step, found, answer))
+        return await self.doubts.decided_async(self.doubts.again(lane, call, step, found, answer))
+
+    def spawn(self, lane: Lane, kind: str) -> Lane:
+        return self.crowd.spawn(lane, kind, lambda: self._make_lane(None, lambda: self._replay))
+
+    def end(self, lane: Lane) -> None:
+        self.crowd.end(lane)
+
+    def decide(
+        self, lane: Lane, kind: str, produce: Callable[[], Any], *, is_free: bool = False
+    ) -> Any:
+        if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
+            return produce()
+        return self.crowd.decide(lane, kind, produce, is_free=is_free)
+
+    async def decide_async(
+        self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
+            return await produce()
+        return await self.crowd.decide_async(lane, kind, produce)
+
+    def has_word(self, lane: Lane) -> bool:
+        with self.lock:
+            return self._replay.next_word(lane.path) is not None
+
+    def is_at_rest(self, lane: Lane | None = None) -> bool:
+        return self.crowd.turnstile.is_at_rest(lane)
+
+    @property
+    def is_crowded(self) -> bool:
+        return self.crowd.turnstile.is_crowded
 
     def next_recorded(self, lane: Lane) -> tuple[str, Mapping[str, Any]] | None:
         with self.lock:
@@ -211,17 +296,19 @@ class RunPort:
             return None if found is None else (found.announced.kind, found.announced.identity)
 
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
-        with self._interrupts, self.lock:
+        with self.interrupts, self.lock:
             if self.latch is not None:
                 return produce()
             if self._is_foreign(lane):
                 self._world.crossing(f"drew {kind} outside the cell's own line", is_act=True)
                 return produce()
+            if lane.branch and not self._replay.may_draw(lane.path, kind):
+                self.crowd.await_next_position(lane, kind)
             verdict = self._replay.ask_draw(lane.path, kind)
             if isinstance(verdict, ServeValue):
                 return verdict.value
             if isinstance(verdict, Diverges):
-                raise self.set_latch(self._divergence(verdict))
+                raise self.set_latch(self.divergence(verdict))
             drawn = drawn_before(self._replay, lane, kind)
             if drawn is None:
                 with suspended():
@@ -244,11 +331,11 @@ class RunPort:
     # --- steps.Recorder ---------------------------------------------------------------------------
 
     def record_head(self, step: LiveStep, head: Any) -> None:
-        with self._interrupts, self.lock:
-            self._pending.add_head(step, head)
+        with self.interrupts, self.crowd.passing(step.owner) as pace:
+            self._pending.add_head(step, head, pace)
 
     def record_part(self, step: LiveStep, data: bytes) -> None:
-        with self._interrupts, self.lock:
+        with self.interrupts, self.lock:
             self._pending.add_part(step, data)
 
     def record_stray(self) -> None:
@@ -256,13 +343,12 @@ class RunPort:
         self._world.crossing("reads on an answer that an earlier cell began to read", is_act=True)
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None:
-        with self._interrupts, self.lock:
-            if step in self._open_steps:
-                self._open_steps.remove(step)
+        with self.interrupts, self.crowd.passing(step.owner, outcome.ending) as pace:
+            self.forget(step)
             self._note_cut(step, outcome)
             changed = self._world.generators_after(step.generators_before)
             with suspended():  # a pickler draws ids and imports modules: that is no cell's
-                lost_by = self._pending.settle(step, outcome, changed)
+                lost_by = self._pending.settle(step, outcome, changed, pace)
         if lost_by is not None:
             self._world.tell(
                 f"{self._world.where()}: the answer of {step.label} could not be recorded: "
@@ -280,7 +366,7 @@ class RunPort:
     # --- inside -----------------------------------------------------------------------------------
 
     def _ask(self, lane: Lane, call: Call, answer: AnswerParser | None) -> Step | Parked:
-        with self._interrupts, self.lock:
+        with self.interrupts, self.lock:
             if self.latch is not None:
                 raise self.latch.with_traceback(None)
             if self._is_foreign(lane):
@@ -288,17 +374,32 @@ class RunPort:
                     f"made a call outside the cell's own line: {call.label}", is_act=True
                 )
                 return UnjournaledStep()
-            verdict = self._replay.ask_call(lane.path, call)
-            if isinstance(verdict, Diverges):
-                raise self.set_latch(self._divergence(verdict))
-            if isinstance(verdict, GoLive) and self._replay.donor is not None:
-                verdict = self._made_before(lane, call, verdict)
-            key = step_key(self.run_id, self.position, self._replay, lane, verdict)
-            if isinstance(verdict, Serve):
-                return self._serve(verdict, key)
-            if isinstance(verdict, Unfinished):
-                return self._resume(lane, call, verdict, key, answer)
-            return self._announce(lane, call, verdict.ordinal, key)
+            return self._carry_out(lane, call, self._replay.ask_call(lane.path, call), answer)
+
+    def _carry_out(
+        self,
+        lane: Lane,
+        call: Call,
+        verdict: Verdict,
+        answer: AnswerParser | None,
+        *,
+        is_async: bool = False,
+    ) -> Step | Parked:
+        """Do what the machine says. From the stack of the lane, under the lock."""
+        if self.latch is not None:
+            raise self.latch.with_traceback(None)
+        if isinstance(verdict, Diverges):
+            raise self.set_latch(self.divergence(verdict))
+        has_turn = True
+        if isinstance(verdict, GoLive) and self._replay.donor is not None:
+            verdict = self._made_before(lane, call, verdict)
+            has_turn = False
+        key = step_key(self.run_id, self.position, self._replay, lane, verdict)
+        if isinstance(verdict, Serve):
+            return self.serve(lane, verdict, key, is_async=is_async, has_turn=has_turn)
+        if isinstance(verdict, Unfinished):
+            return self.doubts.resume(lane, call, verdict, key, answer)
+        return self._announce(lane, call, verdict.ordinal, key)
 
     def _made_before(self, lane: Lane, call: Call, live: GoLive) -> Serve | Unfinished | GoLive:
         try:
@@ -306,7 +407,16 @@ class RunPort:
         except ActNotRepeatedError as refusal:
             raise self.set_latch(refusal) from None
 
-    def _serve(self, verdict: Serve, key: StepKey) -> RecordedStep:
+    def serve(
+        self,
+        lane: Lane,
+        verdict: Serve,
+        key: StepKey,
+        *,
+        is_async: bool = False,
+        has_turn: bool = True,
+    ) -> RecordedStep:
+        """Make the step of a complete call. `has_turn`: its place in the order is recorded."""
         call = verdict.call
         outcome = self._outcome(call)
         if call.resolved is not None:
@@ -317,10 +427,14 @@ class RunPort:
             )
         if outcome.ending is Ending.INTERRUPTED:
             self.interruption = (call.announced.lane, verdict.ordinal)
-            raise self._interruption_of(call.announced)
+            raise self.doubts.interruption_of(call.announced)
         if call.settled is not None and call.settled.generators is not None:
             self._world.restore_generators(call.settled.generators)
-        return RecordedStep(outcome, self._head(call), self._storing.parts_of(call), key)
+        turns, parts = None, self._storing.parts_of(call)
+        if self.crowd.turnstile.is_crowded and has_turn:
+            turns = StepTurns(self.crowd, lane, verdict, is_async=is_async)
+            parts = turns.ending(parts) if not is_async else parts
+        return RecordedStep(outcome, self._head(call), parts, key, turns)
 
     def _outcome(self, call: CallHistory) -> Outcome:
         """Read a recorded outcome. What can't be read stops the run: nobody may go on without."""
@@ -362,138 +476,34 @@ class RunPort:
             self._pending.add_packed([packed, refused])
             raise
         self._pending.count(call.kind)
-        return self._live(lane, ordinal, key, call)
+        return self.make_live(lane, ordinal, key, call)
 
-    def _live(
+    def make_live(
         self, lane: Lane, ordinal: int, key: StepKey, call: Call, cut: CallHistory | None = None
     ) -> LiveStep:
         step = LiveStep(
             self,
-            label=call.label,
-            lane=lane.path,
+            call=call,
+            wall_ns=self._world.wall_ns() if cut is None else cut.announced.wall_ns,
+            owner=lane,
             ordinal=ordinal,
             key=key,
-            head=self._head(cut) if cut else None,
-            parts=self._storing.parts_of(cut) if cut else (),
             cut=cut,
         )
+        if cut is not None:
+            step.go_on_behind(self._head(cut), self._storing.parts_of(cut))
         if call.runs_user_code:
             step.generators_before = self._world.generators_before()
         self._open_steps.append(step)
         return step
 
-    def _doubt_again(
-        self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None
-    ) -> Step | Parked:
-        """Put a call in doubt that was repeated unasked (H21)."""
-        assert isinstance(step, LiveStep)
-        assert step.cut is not None, "it repeats a cut call"
-        with self._interrupts, self.lock:
-            if self.latch is not None:
-                raise self.latch
+    def forget(self, step: LiveStep) -> None:
+        if step in self._open_steps:
             self._open_steps.remove(step)
-            self.write(Noted(sentence=f"{call.label} was repeated: {found}."))
-            again = Unfinished(step.ordinal, step.cut)
-            return self._resume(lane, call, again, step.key, answer, found)
 
-    def _resume(
-        self,
-        lane: Lane,
-        call: Call,
-        verdict: Unfinished,
-        key: StepKey,
-        answer: AnswerParser | None,
-        found: str = "",
-    ) -> Step | Parked:
-        doubt = decide_doubt(
-            verdict.call,
-            self._world.wall_ns(),
-            self._policy,
-            code_names_it=names_interruption(sys._getframe(2), "durable_kernel"),  # noqa: SLF001 - the only way to a caller's frame
-            is_listed=call.repeat.is_listed,
-            was_repeated=bool(found),
-        )
-        parked = Parked(
-            lane=lane,
-            call=call,
-            ordinal=verdict.ordinal,
-            position=self.position,
-            recorded=verdict.call,
-            key=key,
-            answer=answer,
-            found=found,
-        )
-        queued = self._world.queued_resolution(parked)
-        if queued is not None:
-            return self._unpark(parked, queued)
-        if doubt is Doubt.REPEAT:
-            step = self._live(lane, verdict.ordinal, key, call, verdict.call)
-            step.is_unasked = True
-            return step
-        if doubt is Doubt.RAISE:
-            raise self._interrupt(lane, verdict, key)
-        if doubt is Doubt.STOP:
-            self.set_latch(RunSuspendedError(parked.sentence()))
-            self._leave(3)
-            assert self.latch is not None
-            raise self.latch.with_traceback(None)
-        self.parked = parked
-        return parked
-
-    def _interrupt(self, lane: Lane, verdict: Unfinished, key: StepKey) -> RequestInterrupted:
-        """Journal that RequestInterrupted is what the code saw, then hand it out (H4)."""
-        label = verdict.call.announced.label
-        step = LiveStep(self, label=label, lane=lane.path, ordinal=verdict.ordinal, key=key)
-        step.settle(Outcome(Ending.INTERRUPTED))
-        self.interruption = (step.lane, step.ordinal)
-        return self._interruption_of(verdict.call.announced)
-
-    def _interruption_of(self, announced: Announced) -> RequestInterrupted:
-        return RequestInterrupted(
-            announced.label, self._world.where(), self._world.clock_text(announced.wall_ns)
-        )
-
-    def _decided(self, begun: Step | Parked) -> Step:
-        if not isinstance(begun, Parked):
-            return begun
-        try:
-            with suspended():
-                decision = begun.wait_decided(self._world.queued_resolution)
-        except KeyboardInterrupt:
-            raise self._left_in_doubt(begun) from None
-        return self._unpark(begun, decision)
-
-    async def _decided_async(self, begun: Step | Parked) -> Step:
-        if not isinstance(begun, Parked):
-            return begun
-        try:
-            with suspended():
-                decision = await begun.wait_decided_async(self._world.queued_resolution)
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            raise self._left_in_doubt(begun) from None
-        return self._unpark(begun, decision)
-
-    def _left_in_doubt(self, parked: Parked) -> Stop:
-        """Stop the run, still in doubt: a user interrupted the waiting call. Journals nothing."""
-        self.parked = None
-        return self.set_latch(RunSuspendedError(parked.sentence()))
-
-    def _unpark(self, parked: Parked, decision: Resolved) -> Step:
-        """Journal the user's decision (synced before anything follows from it), then act on it."""
-        with self._interrupts, self.lock:
-            self.parked = None
-            if self.latch is not None:
-                raise self.latch.with_traceback(None)
-            is_retry = decision.choice == Choice.RETRY
-            self.write_packed([self._storing.resolved(decision)], sync=True)
-            if is_retry:
-                self._world.resolution_taken(decision)
-                return self._live(
-                    parked.lane, parked.ordinal, parked.key, parked.call, parked.recorded
-                )
-            # With the prefix of an answer that was cut, as on every later replay.
-            complete = replace(parked.recorded, resolved=decision)
-            return self._serve(Serve(parked.ordinal, complete), parked.key)
+    def write_resolved(self, decision: Resolved) -> None:
+        """Write a user's decision, synced."""
+        self.write_packed([self._storing.resolved(decision)], sync=True)
 
     def _require_ballast(self) -> None:
         if not self._journal.has_ballast and not self._journal.restore_ballast():
@@ -501,12 +511,17 @@ class RunPort:
                 self._journal.folder, 64 * 1024, "the reserve for outcomes is used up"
             )
 
+    def _is_over(self, lane: Lane) -> bool:
+        return lane.has_ended or lane is self._main or lane not in self.crowd.turnstile.lanes
+
     def _is_foreign(self, lane: Lane) -> bool:
-        """Tell whether this is an older cell's line of control, or another thread's or task's.
+        """Tell whether somebody asks who is not this lane's line of control, or one that is over.
 
         Two of them in one lane would be recorded in an order that no replay can keep.
         """
-        if lane not in self._pending.lanes or lane.root_thread != threading.get_ident():
+        if lane.has_ended or lane not in self.crowd.turnstile.lanes:
+            return True
+        if lane.root_thread != threading.get_ident() and not (lane.is_waiting or lane.loop):
             return True
         if lane.root_task is None:
             return False
@@ -516,7 +531,7 @@ class RunPort:
             return False
         return task is not None and task is not lane.root_task
 
-    def _divergence(self, verdict: Diverges) -> DivergenceError:
+    def divergence(self, verdict: Diverges) -> DivergenceError:
         return DivergenceError(
             self._world.where(),
             verdict.recorded,

@@ -126,7 +126,7 @@ class Run:
             return "diverged"
         if self.port.latch is not None:
             return "stopped"
-        if self.port.parked is not None:
+        if self.port.parked:
             return "in doubt"
         if self._running is not None and not self._running.is_replay:
             return "live" if self.port.is_live else "replaying"
@@ -151,7 +151,6 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Return what `%durable status` shows, as plain values."""
-        parked = self.port.parked
         crossings = [each for each in self.world.crossings if each.is_act]
         return {
             **self._seen(),
@@ -163,9 +162,10 @@ class Run:
             "durability": self._journal.level.value,
             "folder": str(self.place.folder),
             "size_bytes": self._journal.size_bytes,
-            "in_doubt": []
-            if parked is None
-            else [{"effect": parked.name, "label": parked.call.label, "what": parked.sentence()}],
+            "in_doubt": [
+                {"effect": each.name, "label": each.call.label, "what": each.sentence()}
+                for each in self.port.parked
+            ],
             "unrecorded": [f"{each.where}: it {each.what}" for each in crossings],
             "stopped_by": str(self.port.latch) if self.port.latch is not None else None,
         }
@@ -173,7 +173,7 @@ class Run:
     def _seen(self) -> dict[str, Any]:
         """Describe the journal; a cell that runs just now is not interrupted, nor its act lost."""
         seen = outline_view(self.read_outline())
-        if self._running is not None and self.port.parked is None and self.port.latch is None:
+        if self._running is not None and not self.port.parked and self.port.latch is None:
             seen.update(status="running", acts_in_doubt=[])
         return seen
 
@@ -350,6 +350,8 @@ class Run:
 
     def replayed(self, execution: CellExecution) -> None:
         self._cursor += 1
+        if self._cursor == len(self.outline.positions):
+            self.port.go_live()
         if execution.history is not None:
             self._replayed_calls += sum(map(len, execution.history.calls.values()))
 
@@ -375,13 +377,16 @@ class Run:
         Where the run stopped with an act in doubt, the decision waits for the next start.
         Raises UsageError or AnswerRejectedError; the act waits on.
         """
-        parked = self.port.parked
-        if parked is None:
+        waiting = list(self.port.parked)
+        if not waiting:
             return self._queue_decision(effect, choice, answer)
-        if effect and effect != parked.name:
-            raise UsageError(
-                f"effect {effect} is not in doubt; {parked.name} is: {parked.call.label}"
-            )
+        listed = "; ".join(f"{each.name}: {each.call.label}" for each in waiting)
+        if not effect and len(waiting) > 1:
+            raise UsageError(f"in doubt are {listed}. Name one of them.")
+        parked = next((each for each in waiting if effect in (None, "", each.name)), None)
+        if parked is None:
+            verb = "are" if len(waiting) > 1 else "is"
+            raise UsageError(f"effect {effect} is not in doubt. In doubt {verb} {listed}.")
         parked.settle(decide(parked, choice, answer, self.world.wall_ns()))
         return f"effect {parked.name} ({parked.call.label}): {choice}. The cell goes on."
 

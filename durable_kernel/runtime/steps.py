@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from blake3 import blake3
 
 from durable_kernel.history import CallHistory
-from durable_kernel.ports import Outcome
+from durable_kernel.ports import Call, Lane, Outcome
 
 __all__ = ["LiveStep", "RecordedStep", "Recorder", "StepKey", "UnjournaledStep"]
 
@@ -27,6 +27,12 @@ class Recorder(Protocol):
     def record_stray(self) -> None: ...
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None: ...
+
+
+class Turns(Protocol):
+    """Whose turn it is to be let go on, for a recorded step in company."""
+
+    async def take(self) -> None: ...
 
 
 StepKey = tuple[str, int, str, int]
@@ -45,15 +51,27 @@ class RecordedStep:
     repeats: Mapping[str, Any] | None = None
     is_unasked = False
 
-    def __init__(self, outcome: Outcome, head: Any, parts: Iterable[bytes], key: StepKey) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        head: Any,
+        parts: Iterable[bytes],
+        key: StepKey,
+        turns: Turns | None = None,
+    ) -> None:
         self.outcome: Outcome | None = outcome
         self.head = head
         self.parts = parts
         self._key = key
+        self._turns = turns
 
     @property
     def idempotency_key(self) -> str:
         return derive_key(self._key)
+
+    async def turn(self) -> None:
+        if self._turns is not None:
+            await self._turns.take()
 
     def set_head(self, head: Any) -> None:
         """Do nothing: it is recorded."""
@@ -75,28 +93,35 @@ class LiveStep:
         self,
         recorder: Recorder,
         *,
-        label: str,
-        lane: str,
+        call: Call,
+        wall_ns: int,
+        owner: Lane,
         ordinal: int,
         key: StepKey,
-        head: Any = None,
-        parts: Iterable[bytes] = (),
         cut: CallHistory | None = None,
     ) -> None:
         self.outcome: Outcome | None = None
-        self.head = head
-        self.parts = parts
+        self.head: Any = None
+        self.parts: Iterable[bytes] = ()
         self.cut = cut
         self.repeats: Mapping[str, Any] | None = None if cut is None else cut.announced.details
         self.is_unasked = False
-        self.label = label
-        self.lane = lane
+        self.call = call
+        self.label = call.label
+        self.wall_ns = wall_ns
+        self.owner = owner
+        self.lane = owner.path
         self.ordinal = ordinal
         self.key = key
         self.is_settled = False
-        self.has_recorded_head = head is not None
+        self.has_recorded_head = False
         self.generators_before: bytes | None = None
         self._recorder = recorder
+
+    def go_on_behind(self, head: Any, parts: Iterable[bytes]) -> None:
+        """Take the recorded prefix of the cut call."""
+        self.head, self.parts = head, parts
+        self.has_recorded_head = head is not None
 
     @property
     def idempotency_key(self) -> str:
@@ -105,6 +130,9 @@ class LiveStep:
     def __repr__(self) -> str:
         state = "settled" if self.is_settled else "open"
         return f"<LiveStep {self.lane or 'main'}/{self.ordinal} {state}>"
+
+    async def turn(self) -> None:
+        """Do nothing: live deliveries are ordered where they are recorded."""
 
     def set_head(self, head: Any) -> None:
         if not self.has_recorded_head and not self.is_settled:
@@ -138,6 +166,9 @@ class UnjournaledStep:
         self.parts: Iterable[bytes] = ()
         # No place to derive it from; an empty one would be the same key for different calls.
         self.idempotency_key = _urandom(16).hex()
+
+    async def turn(self) -> None:
+        """Do nothing: it has no place in the order."""
 
     def set_head(self, head: Any) -> None:
         """Do nothing: it is not journaled."""

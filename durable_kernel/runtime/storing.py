@@ -85,7 +85,7 @@ class Storing:
         )
 
     def settled(
-        self, lane: str, ordinal: int, outcome: Outcome, generators: Any
+        self, lane: str, ordinal: int, outcome: Outcome, generators: Any, pace: int = 0
     ) -> tuple[int, bytes]:
         """Pack an outcome; a value above INLINE_BYTES_MAX is put into a blob first."""
         facts = outcome.error
@@ -103,6 +103,7 @@ class Storing:
                 error=error,
                 blob=blob,
                 generators=generators,
+                pace=pace,
             )
 
         packed = self.records.pack(record(value, None))

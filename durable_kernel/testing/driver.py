@@ -94,9 +94,11 @@ class Driver:
         with execution:
             execution.enter_task()
             result = self._run_source(execution)
+            execution.drain()
             self._probe("commit")
             committed = execution.finish(result)
             self._status = result.status
+        execution.drain_tail()
         self._probe("reply")
         if committed:
             self._show(execution.position, "reply", result.status)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +80,9 @@ class FakeStep:
         is_cut = known is not None and known.outcome is None
         self.repeats = known.call.details if known is not None and is_cut else None
         self.is_unasked = is_cut
+
+    async def turn(self) -> None:
+        """Do nothing: a fake delivers at once."""
 
     def set_head(self, head: Any) -> None:
         assert self.outcome is None, "a replayed step takes no head"
@@ -220,6 +223,40 @@ class FakePort:
             if known.lane == lane.path:
                 return known.call.kind, known.call.identity
         return None
+
+    def spawn(self, lane: Lane, kind: str) -> Lane:
+        """Make a lane as the real port names it. A fake keeps no order between lanes."""
+        lane.spawned += 1
+        return self.make_lane(f"{lane.path}/{kind}{lane.spawned}")
+
+    def end(self, lane: Lane) -> None:
+        lane.has_ended = True
+
+    def decide(
+        self, lane: Lane, kind: str, produce: Callable[[], Any], *, is_free: bool = False
+    ) -> Any:
+        return self.draw(lane, f"word {kind}", produce)
+
+    async def decide_async(
+        self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        waiting = self._known.draws.get((lane.path, f"word {kind}"))
+        value = waiting.pop(0) if waiting else await produce()
+        self._written.draws[lane.path, f"word {kind}"].append(value)
+        return value
+
+    def has_word(self, lane: Lane) -> bool:
+        return any(
+            values and path == lane.path and kind.startswith("word ")
+            for (path, kind), values in self._known.draws.items()
+        )
+
+    def is_at_rest(self, lane: Lane | None = None) -> bool:
+        return True
+
+    @property
+    def is_crowded(self) -> bool:
+        return len(self.lanes) > 1
 
     def draw(self, lane: Lane, kind: str, produce: Callable[[], Any]) -> Any:
         key = (lane.path, kind)

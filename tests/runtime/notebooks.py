@@ -177,7 +177,7 @@ class Session:
 
     def _wait_and_call(self, then: Callable[[], object]) -> None:
         pause = threading.Event()
-        while self.run.port.parked is None and self.run.latch is None:
+        while not self.run.port.parked and self.run.latch is None:
             pause.wait(0.002)
         then()
 

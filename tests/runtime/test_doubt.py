@@ -157,7 +157,7 @@ def test_an_answer_of_the_wrong_shape_keeps_the_call_parked(notebook: Notebook) 
                     session.run.resolve(None, "answer", bad)
                 except AnswerRejectedError as error:
                     refusals.append(str(error))
-                    assert session.run.port.parked is not None
+                    assert session.run.port.parked
 
         session.when_parked(answer)
         session.recover()
@@ -170,7 +170,7 @@ def test_an_answer_of_the_wrong_shape_keeps_the_call_parked(notebook: Notebook) 
 @pytest.mark.parametrize(
     ("effect", "choice", "answer", "sentence"),
     [
-        ("7.3", "retry", None, "effect 7.3 is not in doubt; 0.0 is: ask pay"),
+        ("7.3", "retry", None, "effect 7.3 is not in doubt. In doubt is 0.0: ask pay."),
         (None, "guess", None, "'guess' is no way to resolve an act"),
         (None, "answer", None, "an answer needs a file"),
     ],

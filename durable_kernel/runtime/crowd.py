@@ -1,0 +1,424 @@
+"""The crowd: the lanes of a run, spawned, let go on in recorded order, and ended.
+
+The port's half for positions with two lanes or more. Where one lane is alone nothing of this is
+asked. Everything here runs under the port's lock, but for the waiting.
+
+A lane that has used up its records waits until the run is live: until every other lane took what is
+recorded, or waits for a call of its own that was cut. In a position that was committed it waits for
+the next one; only the cell's own lane diverges there at once (H6, H8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Protocol
+
+from durable_kernel.errors import DivergenceError, Stop
+from durable_kernel.history import Turned, TurnKind
+from durable_kernel.ports import Call, Ending, Lane, waiting
+from durable_kernel.replay import Diverges, GoLive, PositionReplay, Serve, Unfinished, Verdict
+from durable_kernel.runtime.pending import Pending
+from durable_kernel.runtime.turnstile import (
+    FREE,
+    PATIENCE_S,
+    STILL,
+    TURNS_MAX,
+    Turnstile,
+    _monotonic as monotonic,
+)
+
+__all__ = ["Crowd", "StepTurns"]
+
+_LIVE = object()
+_SKIP_AFTER_S = 0.05
+"""An end that nobody reads is passed over when everybody has waited this long."""
+_STALL_CAUSE = (
+    "no lane can go on: each waits for another one or for its turn. The order of locks and threads "
+    "is not the recorded one; they wait here:"
+)
+
+
+class Crowded(Protocol):
+    """What the crowd needs of the port."""
+
+    lock: Any
+    latch: Stop | None
+    position: int
+
+    @property
+    def replay(self) -> PositionReplay: ...
+
+    def set_latch(self, stop: Stop) -> Stop: ...
+
+    def divergence(self, verdict: Diverges) -> DivergenceError: ...
+
+
+class Crowd:
+    """The lanes of one run. `pending` is where their words wait."""
+
+    def __init__(self, port: Crowded, pending: Pending) -> None:
+        self.turnstile = Turnstile(port.lock, latch=lambda: port.latch, on_stall=self._stall)
+        self.port = port
+        self._pending = pending
+        self._cut: set[str] = set()
+        self._alone = _Alone(port.lock)
+        self._waited_for_since: tuple[int, float] = (-1, 0.0)
+
+    def enter(self, main: Lane, position: int, *, is_crowded: bool) -> None:
+        """Begin a position: its own lane, and those that are left of earlier ones."""
+        main.home = position
+        self._cut.clear()
+        for lane in self.turnstile.lanes:
+            lane.move_to(position)
+        self.turnstile.lanes.insert(0, main)
+        self.turnstile.is_crowded = is_crowded
+
+    def leave(self, main: Lane) -> None:
+        """End the cell's own lane."""
+        main.has_ended = True
+        if main in self.turnstile.lanes:
+            self.turnstile.lanes.remove(main)
+
+    @property
+    def has_others(self) -> bool:
+        """Tell whether lanes of earlier positions are left."""
+        return any(not each.has_ended for each in self.turnstile.lanes)
+
+    def spawn(self, parent: Lane, kind: str, make: Callable[[], Lane]) -> Lane:
+        with self.port.lock:
+            parent.spawned += 1
+            branch = f"{parent.branch}/{kind}{parent.spawned}"
+            child = make()
+            child.branch, child.home = branch, parent.home
+            child.move_to(self.port.position)
+            self.turnstile.lanes.append(child)
+            self.turnstile.is_crowded = True
+            return child
+
+    def end(self, lane: Lane) -> None:
+        """End a lane. Records that it left behind are a divergence."""
+        port = self.port
+        with port.lock:
+            if lane.has_ended:
+                return
+            self._pending.take(lane)
+            lane.has_ended = True
+            if lane in self.turnstile.lanes:
+                self.turnstile.lanes.remove(lane)
+            left = port.replay.unmet_by(lane.path)
+            if left is not None and port.latch is None:
+                port.set_latch(port.divergence(left))
+            port.replay.order.give_up(lane.path)
+            self._nudge()
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def verdict(self, lane: Lane, call: Call) -> Verdict:
+        """Ask the machine when the lane may, and wait for the first delivery."""
+        asking = _Asking(self, lane, call)
+        return self.turnstile.wait(lane, asking.attempt)
+
+    async def verdict_async(self, lane: Lane, call: Call) -> Verdict:
+        """Ask the machine when the lane may. The effect waits for the deliveries."""
+        asking = _Asking(self, lane, call, delivers=False)
+        return await self.turnstile.wait_async(lane, asking.attempt)
+
+    def passing(self, lane: Lane | None, ending: Ending = Ending.VALUE) -> _Alone | _Passing:
+        """Hold the lock while something is delivered to a live lane; gives the pace."""
+        if not self.turnstile.is_crowded:
+            return self._alone
+        return _Passing(self.turnstile, lane, is_free=ending is Ending.ABANDONED)
+
+    # --- words ------------------------------------------------------------------------------------
+
+    def decide(
+        self, lane: Lane, kind: str, produce: Callable[[], Any], *, is_free: bool = False
+    ) -> Any:
+        found = self.turnstile.wait(lane, lambda: self._word(lane, kind, blocks=True))
+        if found is not _LIVE:
+            return found[0]
+        with waiting(lane):
+            value = produce()
+        with _Passing(self.turnstile, lane, is_free=is_free) as pace:
+            self._pending.add_word(Turned(lane=lane.path, kind=kind, value=value, pace=pace))
+        return value
+
+    async def decide_async(
+        self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        found = await self.turnstile.wait_async(lane, lambda: self._word(lane, kind, blocks=False))
+        if found is not _LIVE:
+            return found[0]
+        value = await produce()
+        with _Passing(self.turnstile, lane) as pace:
+            self._pending.add_word(Turned(lane=lane.path, kind=kind, value=value, pace=pace))
+        return value
+
+    def _word(self, lane: Lane, kind: str, *, blocks: bool) -> Any:
+        """Return the recorded word in a tuple, _LIVE, or None: not yet."""
+        replay = self.port.replay
+        following = replay.next_word(lane.path)
+        if following is None:
+            return _LIVE if self.is_live_for(lane) else None
+        number, word = following
+        if word.kind != kind:
+            verdict = Diverges(f"{word.kind} of lane {lane.path or 'main'}", kind)
+            raise self.port.set_latch(self.port.divergence(verdict))
+        if not self.may_take(lane, TurnKind.WORD, number, blocks=blocks):
+            return None
+        replay.take_word(lane.path)
+        return (word.value,)
+
+    def await_next_position(self, lane: Lane, kind: str) -> None:
+        """Wait with a draw that was made in a later position than the one that is replayed.
+
+        A task of an event loop can't: its draw is answered as one too many.
+        """
+        if lane.loop is not None:
+            return
+        lock = self.port.lock
+        lock.release()  # a draw holds it once; who waits must not
+        try:
+            self.turnstile.wait(lane, lambda: self.port.replay.may_draw(lane.path, kind) or None)
+        finally:
+            lock.acquire()
+
+    # --- whose turn it is -------------------------------------------------------------------------
+
+    def is_live_for(self, lane: Lane) -> bool:
+        """Tell whether a lane without records may ask the world."""
+        replay = self.port.replay
+        return replay.is_live or replay.is_live_but_for(self._cut | {lane.path})
+
+    def must_wait(self, lane: Lane) -> bool:
+        """Tell whether a lane has to wait before it asks: it has no records, and others have."""
+        replay = self.port.replay
+        if replay.next_call(lane.path) is not None or self.is_live_for(lane):
+            return False
+        return bool(lane.branch) or replay.is_open
+
+    def note_cut(self, lane: Lane) -> None:
+        self._cut.add(lane.path)
+
+    def may_take(self, lane: Lane, kind: TurnKind, index: int, *, blocks: bool) -> bool:
+        """Take a turn if it is this lane's. What is not in the order may be had at once.
+
+        `blocks`: the lane waits in a way that keeps its event loop from running.
+        """
+        order = self.port.replay.order
+        place = order.place_of(lane.path, kind, index)
+        if place is None:
+            return True
+        if not order.is_first(place):
+            self._skip_unread()
+            self._nudge()
+            return False
+        if not self._is_rested_for(lane, order.turn_at(place).pace, blocks=blocks):
+            return False
+        order.take(place)
+        self._nudge()
+        return True
+
+    def _is_rested_for(self, lane: Lane, pace: int, *, blocks: bool) -> bool:
+        own_loop = lane.loop if blocks else None
+        if pace == FREE or self.turnstile.is_at_rest(lane, but_for=own_loop):
+            return True
+        if pace == STILL:
+            return False
+        is_tired = lane.loop is not None and self.turnstile.turns_waited(lane.loop) > TURNS_MAX
+        return is_tired or monotonic() - self.turnstile.last_pass_at > PATIENCE_S
+
+    def _skip_unread(self) -> None:
+        """Pass over an end that nobody reads, once everybody has waited for a while."""
+        passes, since = self._waited_for_since
+        now = monotonic()
+        if passes != self.turnstile.passes:
+            self._waited_for_since = self.turnstile.passes, now
+        elif now - since > _SKIP_AFTER_S and self.turnstile.is_at_rest(None):
+            self.port.replay.order.skip_optional()
+
+    def _nudge(self) -> None:
+        first = self.port.replay.order.first()
+        if first is not None:
+            self.turnstile.nudge(first.lane)
+
+    def drained(self, *, before_commit: bool) -> Callable[[], bool | None]:
+        """Make an attempt that succeeds when every lane took what is recorded for this position."""
+
+        def attempt() -> bool | None:
+            if self.port.replay.is_done(before_commit=before_commit):
+                return True
+            self._skip_unread()
+            self._nudge()
+            return None
+
+        return attempt
+
+    def _stall(self, stacks: str) -> Stop:
+        if self.port.latch is not None:
+            return self.port.latch
+        first = self.port.replay.order.first()
+        recorded = (
+            "nothing more"
+            if first is None
+            else f"{first.kind.value} of lane {first.lane or 'main'}"
+        )
+        verdict = Diverges(recorded, "a different order", (), f"{_STALL_CAUSE}\n{stacks}")
+        return self.port.set_latch(self.port.divergence(verdict))
+
+
+class _Asking:
+    """One question of a lane: asked once it may be, answered when it is the lane's turn."""
+
+    def __init__(self, crowd: Crowd, lane: Lane, call: Call, *, delivers: bool = True) -> None:
+        self._crowd = crowd
+        self._lane = lane
+        self._call = call
+        self._delivers = delivers
+        self._verdict: Verdict | None = None
+        self._position = -1
+
+    def attempt(self) -> Verdict | None:
+        crowd, lane = self._crowd, self._lane
+        if self._verdict is None:
+            if crowd.must_wait(lane):
+                return None
+            self._verdict = crowd.port.replay.ask_call(lane.path, self._call)
+            if isinstance(self._verdict, Unfinished):
+                crowd.note_cut(lane)
+            self._position = crowd.port.position
+        verdict = self._verdict
+        if isinstance(verdict, Serve) and _is_carried(verdict):
+            return self._carried(verdict)
+        if isinstance(verdict, Unfinished):
+            return verdict if crowd.is_live_for(lane) else None
+        if isinstance(verdict, GoLive | Diverges) or not self._delivers:
+            return verdict
+        kind = TurnKind.END if verdict.call.head is None else TurnKind.HEAD
+        is_turn = crowd.may_take(lane, kind, verdict.ordinal, blocks=True)
+        return verdict if is_turn else None
+
+    def _carried(self, verdict: Serve) -> Verdict | None:
+        """Look for the call in the next position; if the run died before that, it was cut."""
+        if self._crowd.port.position != self._position:
+            self._verdict = None
+            return self.attempt()
+        if not self._crowd.is_live_for(self._lane):
+            return None
+        return Unfinished(verdict.ordinal, replace(verdict.call, settled=None))
+
+
+def _is_carried(verdict: Serve) -> bool:
+    settled = verdict.call.settled
+    return settled is not None and settled.ending == Ending.CARRIED
+
+
+class StepTurns:
+    """The deliveries of a recorded step that are still to come."""
+
+    def __init__(self, crowd: Crowd, lane: Lane, served: Serve, *, is_async: bool) -> None:
+        kinds = [TurnKind.END] if served.call.head is None else [TurnKind.HEAD, TurnKind.END]
+        self._kinds = kinds if is_async else kinds[1:]
+        self._crowd = crowd
+        self._lane = lane
+        self._ordinal = served.ordinal
+        self._position = crowd.port.position
+
+    async def take(self) -> None:
+        """Wait for the next delivery without blocking the loop."""
+        if not self._kinds:
+            return
+        kind = self._kinds.pop(0)
+        turnstile = self._crowd.turnstile
+        try:
+            await turnstile.wait_async(self._lane, lambda: self._may_take(kind, blocks=False))
+        except asyncio.CancelledError:
+            self._give_up(kind)
+            raise
+
+    def ending(self, parts: Iterable[bytes]) -> Iterable[bytes]:
+        """Wrap the parts of a stream: who has read them all waits for the end's turn."""
+        return _Ending(parts, self._take_end) if self._kinds else parts
+
+    def _take_end(self) -> None:
+        if self._kinds:
+            self._kinds.clear()
+            self._crowd.turnstile.wait(
+                self._lane, lambda: self._may_take(TurnKind.END, blocks=True)
+            )
+
+    def _may_take(self, kind: TurnKind, *, blocks: bool) -> bool | None:
+        if self._crowd.port.position != self._position:
+            return True
+        return self._crowd.may_take(self._lane, kind, self._ordinal, blocks=blocks) or None
+
+    def _give_up(self, kind: TurnKind) -> None:
+        """Who waits was cancelled, as it was when this was recorded."""
+        order = self._crowd.port.replay.order
+        place = order.place_of(self._lane.path, kind, self._ordinal)
+        if place is not None and self._crowd.port.position == self._position:
+            order.take(place)
+
+
+class _Ending:
+    """Parts, and the end's turn behind them."""
+
+    def __init__(self, parts: Iterable[bytes], take_end: Callable[[], None]) -> None:
+        self._parts = parts
+        self._take_end = take_end
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._parts
+        self._take_end()
+
+
+class _Alone:
+    """The lock, and the pace of a lane that has no company."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> int:
+        self._lock.acquire()
+        return STILL
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+
+class _Passing:
+    """The lock, taken when a live lane may go on."""
+
+    def __init__(self, turnstile: Turnstile, lane: Lane | None, *, is_free: bool = False) -> None:
+        self._turnstile = turnstile
+        self._lane = lane
+        self._is_free = is_free
+
+    def __enter__(self) -> int:
+        lane, turnstile = self._lane, self._turnstile
+        is_own = lane is not None and lane.root_thread == threading.get_ident()
+        if lane is not None and is_own and not self._is_free and not lane.has_ended:
+            return turnstile.enter(lane)
+        turnstile.lock.acquire()
+        turnstile.note_pass()
+        return FREE
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._turnstile.lock.release()

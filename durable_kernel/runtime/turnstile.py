@@ -1,0 +1,274 @@
+"""The turnstile: lets the lanes of a run go on one at a time.
+
+Knows threads, event loops and the marks that a lane carries; no record, no effect.
+
+A lane that got something (an outcome, a lock, the end of a sleep) runs until it rests: until it is
+in the world again, waits for another lane, waits for its turn, or is over. Only then the next lane
+gets something. What lanes do to each other in between (append to one list, fill one queue) then
+happens in the order in which they were let go on, and that order is recorded (H6, H24).
+
+Nobody waits for ever: a lane that computes does not keep the others longer than `PATIENCE_S`, a
+loop that never rests not longer than `TURNS_MAX` turns. The *pace* tells on replay which it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from durable_kernel.errors import Stop
+from durable_kernel.ports import CURRENT_LANE, Lane
+from durable_kernel.runtime.stalling import StallWatch
+
+__all__ = ["FREE", "HURRIED", "PATIENCE_S", "STILL", "TURNS_MAX", "Turnstile"]
+
+STILL = 0
+"""A pace: every other lane rested."""
+HURRIED = 1
+"""Another lane did not come to rest in time."""
+FREE = 2
+"""Nobody looked: the order alone counts."""
+
+PATIENCE_S = 0.005
+TURNS_MAX = 16
+
+_POLL_S_MIN, _POLL_S_MAX = 50e-6, 1e-3
+_IDLE_POLL_S = 1e-3
+_monotonic = time.monotonic
+_sleep = time.sleep
+
+T = TypeVar("T")
+Attempt = Callable[[], T | None]
+"""Tries to go on; called under the lock. None: not yet."""
+
+
+class Turnstile:
+    """The lanes that are there, and whose turn it is. `lock` is the port's."""
+
+    def __init__(
+        self,
+        lock: Any,
+        *,
+        latch: Callable[[], Stop | None],
+        on_stall: Callable[[str], Stop],
+    ) -> None:
+        self.lanes: list[Lane] = []
+        self.is_crowded = False
+        self.passes = 0
+        self.last_pass_at = 0.0
+        self.lock: Any = lock
+        self._latch = latch
+        self._on_stall = on_stall
+        self._wakers: dict[str, Any] = {}
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopGate] = WeakKeyDictionary()
+
+    def note_pass(self) -> None:
+        """Take note that a lane was let go on."""
+        self.passes += 1
+        self.last_pass_at = _monotonic()
+
+    # --- who rests --------------------------------------------------------------------------------
+
+    def is_at_rest(self, me: Lane | None, *, but_for: object | None = None) -> bool:
+        """Tell whether every lane but this one waits; lanes of the loop `but_for` do not count."""
+        loops: set[asyncio.AbstractEventLoop] = set()
+        for lane in self.lanes:
+            if lane.loop is not None:
+                loops.add(cast("asyncio.AbstractEventLoop", lane.loop))
+            if lane is me or is_resting(lane) or (lane.loop is but_for is not None):
+                continue
+            if lane.loop is None or _runs_now(lane):
+                return False
+        return not any(_has_ready(loop, me) for loop in loops if loop is not but_for)
+
+    # --- threads ----------------------------------------------------------------------------------
+
+    def enter(self, me: Lane) -> int:
+        """Wait until a live lane may go on, and take the lock. Returns the pace."""
+        me.is_at_gate = True
+        arrived_at = _monotonic()
+        delay = _POLL_S_MIN
+        while True:
+            self.lock.acquire()
+            if self.is_at_rest(me, but_for=me.loop):  # its loop can't run meanwhile
+                pace = STILL if me.loop is None or self.is_at_rest(me) else HURRIED
+                break
+            if _monotonic() - max(arrived_at, self.last_pass_at) > PATIENCE_S:
+                pace = HURRIED
+                break
+            self.lock.release()
+            _sleep(delay)
+            delay = min(delay * 1.5, _POLL_S_MAX)
+        me.is_at_gate = False
+        self.note_pass()
+        return pace
+
+    def wait(self, me: Lane, attempt: Attempt[T]) -> T:
+        """Try until the attempt gives something. Raises the latch; a stall sets it."""
+        waker = self._wakers[me.path] = allocate_lock()
+        waker.acquire()
+        watch = StallWatch(self, me)
+        delay = _POLL_S_MIN
+        try:
+            me.is_at_gate = True
+            while True:
+                with self.lock:
+                    got = self._try(me, attempt)
+                    if got is not None:
+                        return got
+                if (sentence := watch.look()) is not None:
+                    raise self._on_stall(sentence)
+                waker.acquire(timeout=delay)
+                delay = min(delay * 1.5, _POLL_S_MAX)
+        finally:
+            me.is_at_gate = False
+            self._wakers.pop(me.path, None)
+
+    def nudge(self, path: str) -> None:
+        """Let a waiting lane try at once."""
+        waker = self._wakers.get(path)
+        if waker is not None and waker.locked():
+            waker.release()
+
+    def _try(self, me: Lane, attempt: Attempt[T]) -> T | None:
+        latch = self._latch()
+        if latch is not None:
+            raise latch.with_traceback(None)
+        got = attempt()
+        if got is not None:
+            me.is_at_gate = False
+            self.note_pass()
+        return got
+
+    # --- event loops ------------------------------------------------------------------------------
+
+    async def wait_async(self, me: Lane, attempt: Attempt[T]) -> T:
+        """Do the same as `wait` without blocking the loop."""
+        with self.lock:
+            got = self._try(me, attempt)
+        if got is not None:
+            return got
+        loop = asyncio.get_running_loop()
+        gate = self._loops.get(loop)
+        if gate is None:
+            gate = self._loops[loop] = _LoopGate(self, loop)
+        return cast("T", await gate.wait(me, attempt))
+
+    def turns_waited(self, loop: object) -> int:
+        """Count the turns that a loop made while somebody waited at its gate."""
+        gate = self._loops.get(cast("asyncio.AbstractEventLoop", loop))
+        return 0 if gate is None else gate.turns
+
+    def try_for(self, me: Lane, attempt: Attempt[T]) -> T | None:
+        """Try once for a lane that waits in a loop."""
+        with self.lock:
+            return self._try(me, attempt)
+
+    def stalled(self, sentence: str) -> Stop:
+        return self._on_stall(sentence)
+
+
+class _LoopGate:
+    """Those who wait in one event loop. One handle of machinery tries for all of them.
+
+    A waiting task is woken only when it may go on: a task that is ready would keep the loop from
+    coming to rest.
+    """
+
+    def __init__(self, turnstile: Turnstile, loop: asyncio.AbstractEventLoop) -> None:
+        self.turns = 0
+        self._turnstile = turnstile
+        self._loop = loop
+        self._context = contextvars.Context()
+        self._waiters: dict[Lane, tuple[Attempt[Any], asyncio.Future[Any]]] = {}
+        self._is_scheduled = False
+        self._watch: StallWatch | None = None
+
+    async def wait(self, me: Lane, attempt: Attempt[Any]) -> Any:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        me.is_at_gate = True
+        self._waiters[me] = attempt, future
+        self._schedule()
+        try:
+            return await future
+        finally:
+            me.is_at_gate = False
+            self._waiters.pop(me, None)
+
+    def _schedule(self) -> None:
+        if self._is_scheduled:
+            return
+        self._is_scheduled = True
+        if getattr(self._loop, "_ready", ()):
+            self._loop.call_soon(self._check, context=self._context)
+        else:
+            self._context.run(self._sleep_a_little)
+
+    def _sleep_a_little(self) -> None:
+        self._loop.call_later(_IDLE_POLL_S, self._check, context=self._context)
+
+    def _check(self) -> None:
+        self._is_scheduled = False
+        self.turns += 1
+        for lane, (attempt, future) in list(self._waiters.items()):
+            if not future.done() and self._let_go(lane, attempt, future):
+                self.turns = 0
+                self._watch = None
+                break
+        if not self._waiters:
+            return
+        self._watch = self._watch or StallWatch(self._turnstile, None)
+        if (sentence := self._watch.look()) is not None:
+            self._turnstile.stalled(sentence)
+        self._schedule()
+
+    def _let_go(self, lane: Lane, attempt: Attempt[Any], future: asyncio.Future[Any]) -> bool:
+        try:
+            got = self._turnstile.try_for(lane, attempt)
+        except BaseException as error:  # noqa: BLE001 - handed to the one who waits
+            future.set_exception(error)
+            return True
+        if got is None:
+            return False
+        future.set_result(got)
+        return True
+
+
+def is_resting(lane: Lane) -> bool:
+    """Tell whether a lane is marked as waiting or over."""
+    if lane.has_ended or lane.outside or lane.is_waiting or lane.is_at_gate:
+        return True
+    loop: Any = lane.loop
+    return loop is not None and loop.is_closed()
+
+
+def _runs_now(lane: Lane) -> bool:
+    """Tell whether the task of a lane is the one that its loop executes."""
+    task = lane.root_task
+    if task is None:
+        return False
+    try:
+        return asyncio.current_task(cast("Any", lane.loop)) is task
+    except RuntimeError:
+        return True
+
+
+def _has_ready(loop: asyncio.AbstractEventLoop, me: Lane | None) -> bool:
+    """Tell whether a loop is about to run code of a lane. Machinery does not count (H24)."""
+    ready: Any = getattr(loop, "_ready", ())
+    try:
+        handles = tuple(ready)
+    except RuntimeError:  # it changed meanwhile, so it is at work
+        return True
+    for handle in handles:
+        if handle.cancelled():
+            continue
+        lane = handle._context.get(CURRENT_LANE)  # noqa: SLF001 - there is no other way to it
+        if lane is not None and lane is not me and not lane.has_ended:
+            return True
+    return False
