@@ -10,7 +10,15 @@ from durable_kernel.errors import (
     RequestInterrupted,
     UntrustedRunError,
 )
-from durable_kernel.workflow import idempotency_key, idempotent, is_replaying, run_id, step
+from durable_kernel.workflow import (
+    idempotency_key,
+    idempotent,
+    is_replaying,
+    register_secret,
+    run_id,
+    secret,
+    step,
+)
 
 __version__ = "0.1.0"
 
@@ -23,6 +31,8 @@ __all__ = [
     "idempotency_key",
     "idempotent",
     "is_replaying",
+    "register_secret",
     "run_id",
+    "secret",
     "step",
 ]

@@ -89,7 +89,12 @@ class KnownSecrets:
     # --- keyed stand-ins ------------------------------------------------------------------------
 
     def hide(self, value: bytes) -> str:
-        """Stand in for a secret of a request: `hash:` and 16 hexadecimal digits."""
+        """Stand in for a secret of a request: `hash:` and 16 hexadecimal digits.
+
+        A registered value counts as its name, as in a body.
+        """
+        if self._names:
+            value = self.redact_bytes(value)
         digest = blake2b(value, digest_size=_STAND_IN_BYTES, key=self._key, person=b"dk-secret")
         return "hash:" + digest.hexdigest()
 

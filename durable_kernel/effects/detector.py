@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from durable_kernel.effects import paths
 from durable_kernel.effects.paths import is_system_path, is_way_to_cache
+from durable_kernel.effects.whose_secrets import current_secrets
 from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, Witness
 
 __all__ = ["exclude", "install", "is_system_path"]
@@ -240,6 +241,16 @@ def _database_opened(database: Any) -> Sentence | None:
     return None if is_system_path(path) else (f"opens the database {_name(path)}", True)
 
 
+# --- the environment ------------------------------------------------------------------------------
+
+
+def _set_variable(name: Any, value: Any) -> None:
+    """Let the run know of a secret that a cell puts into the environment (`load_dotenv`)."""
+    secrets = current_secrets()
+    if secrets is not None:
+        secrets.note_variable(os.fsdecode(name), os.fsdecode(value))
+
+
 # --- the hook -------------------------------------------------------------------------------------
 
 
@@ -283,6 +294,7 @@ _DESCRIBE: dict[str, Callable[..., Sentence | None]] = {
     "os.fork": _forked,
     "os.forkpty": _forked_with_terminal,
     "os.kill": _killed,
+    "os.putenv": _set_variable,
     "os.killpg": lambda group, signal: _killed(-group, signal),
     "socket.connect": _connected,
     "socket.sendto": _sent,

@@ -30,6 +30,7 @@ from urllib.parse import unquote_plus
 
 from durable_kernel.effects.http_keys import planned_key
 from durable_kernel.effects.http_repeat import REPEAT_SAFE, may_repeat
+from durable_kernel.effects.http_tokens import holds_secret
 from durable_kernel.effects.whose_secrets import current_secrets
 from durable_kernel.errors import AnswerRejectedError
 from durable_kernel.ports import Act, Call, Ending, Lane, Outcome, Secret
@@ -296,7 +297,7 @@ def elapsed_us_of(outcome: Outcome) -> int | None:
 def answered_head_and_body(outcome: Outcome) -> tuple[dict[str, Any], bytes] | None:
     """Return head and body if the outcome is an answer that a user gave, else None."""
     if outcome.ending is Ending.VALUE and outcome.value and "head" in outcome.value:
-        return outcome.value["head"], outcome.value["body"]
+        return outcome.value["head"], _open(outcome.value["body"])
     return None
 
 
@@ -391,7 +392,8 @@ def parse_answer(data: bytes) -> Outcome:
     body = _answer_body(answer, headers)
     headers.append((b"content-length", str(len(body)).encode()))
     head = make_head(status, headers, b"HTTP/1.1", None)
-    return Outcome.of_value({"head": head, "body": body, "elapsed_us": 0})
+    kept = Secret(body) if holds_secret(body) else body
+    return Outcome.of_value({"head": head, "body": kept, "elapsed_us": 0})
 
 
 def _rejected(found: str) -> AnswerRejectedError:

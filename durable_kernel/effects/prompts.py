@@ -20,9 +20,9 @@ _KIND = "input"
 def ask(lane: Lane, prompt: str, read: Callable[[], str], *, secret: bool) -> str:
     """Return the line that was typed, or is typed now: `read()` blocks and returns it.
 
-    A `secret` line is recorded as a `ports.Secret`. What `read` raises is raised again on replay:
-    an Exception (end of file, no front end that can answer) as the outcome, KeyboardInterrupt as
-    an abandoned call.
+    A `secret` line is recorded as a `ports.Secret`, and registered. What `read` raises is raised
+    again on replay: an Exception (end of file, no front end that can answer) as the outcome,
+    KeyboardInterrupt as an abandoned call.
     """
     identity = {"prompt": prompt, "secret": secret}
     label = f"{'getpass' if secret else 'input'}({prompt!r})"
@@ -30,15 +30,24 @@ def ask(lane: Lane, prompt: str, read: Callable[[], str], *, secret: bool) -> st
     step = lane.port.begin(lane, call, lambda answer: _parse(answer, secret=secret))
     if step.outcome is not None:
         recorded = value_of(step.outcome, lambda: EOFError(f"{label} was given up"))
-        return str(recorded.value if isinstance(recorded, Secret) else recorded)
+        line = str(recorded.value if isinstance(recorded, Secret) else recorded)
+        _register(lane, prompt, line, secret=secret)
+        return line
     try:
         with suspended():
             line = read()
     except BaseException as error:
         step.settle(Outcome.of_error(error))
         raise
+    _register(lane, prompt, line, secret=secret)
     step.settle(Outcome.of_value(Secret(line) if secret else line))
     return line
+
+
+def _register(lane: Lane, prompt: str, line: str, *, secret: bool) -> None:
+    """Let a secret line be looked for in outputs; on replay from the same moment on."""
+    if secret:
+        lane.port.secrets.register(prompt.strip(" \t:?") or "getpass", line)
 
 
 def _parse(answer: bytes, *, secret: bool) -> Outcome:

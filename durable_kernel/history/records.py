@@ -104,6 +104,13 @@ class Cell(Record):
     """lsn of the `Cell` frame of the attempt before, whose outcomes it may reuse; 0: of none."""
     is_crowded: bool = False
     """Lanes of earlier positions were still there when it began."""
+    sealed_source: Any = None
+    """The source as it is executed, where `source` is redacted: it holds a registered value."""
+
+    @property
+    def code(self) -> str:
+        """What is executed. Raises SealedSecretError where it is sealed and the key is missing."""
+        return self.source if self.sealed_source is None else str(self.sealed_source.value)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,6 +165,8 @@ class Head(Record):
     value: Any
     pace: int = 0
     """A `Pace`: whether the other lanes had come to rest when this was delivered."""
+    sealed: bool = False
+    """The value is sealed as a whole: a Sealed of its encoding."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,8 +180,10 @@ class Part(Record):
     ordinal: int
     lane: str
     sizes: list[int]
-    content: bytes = b""
+    content: bytes | codec.Sealed = b""
     blob: list[Any] | None = None
+    sealed: bool = False
+    """The content, inline or blob, is a Sealed: tokens stand in it, or a registered value."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -190,6 +201,10 @@ class Settled(Record):
     generators: Mapping[str, Any] | None = None
     """State of the global generators after the call, if the call changed it (H9)."""
     pace: int = 0
+    sealed: bool = False
+    """The value, inline or blob, is a Sealed of the encoding of [value, error]."""
+    secrets: list[Any] | None = None
+    """[name, Sealed] of the tokens that the answer told: they become registered on replay, too."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -267,6 +282,8 @@ class Resolved(Record):
     blob: list[Any] | None = None
     message: str = ""
     """Name of the inbox message that brought it; the same message never decides twice."""
+    sealed: bool = False
+    """The value is a Sealed of its encoding."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -141,7 +141,7 @@ class PositionHistory:
 
     @property
     def source(self) -> str:
-        return self.cell.source
+        return self.cell.code
 
     @property
     def is_tainted(self) -> bool:

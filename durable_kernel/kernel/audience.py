@@ -111,4 +111,4 @@ def _is_same(cell: Cell, message: Mapping[str, Any]) -> bool:
     recorded = cell.request.get("cell_id")
     asked = (message.get("metadata") or {}).get("cellId")
     is_other_cell = recorded is not None and asked is not None and recorded != asked
-    return message["content"]["code"] == cell.source and not is_other_cell
+    return message["content"]["code"] == cell.code and not is_other_cell

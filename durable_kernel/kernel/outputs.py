@@ -56,6 +56,10 @@ class Capture:
         """Journal into this run from now on."""
         self._run = run
 
+    def redacted(self, content: Any) -> Any:
+        """Replace registered secrets in an output: what is shown is what is written (H18)."""
+        return content if self._run is None else self._run.secrets.redacted(content)
+
     def begin(self, execution: CellExecution, parent_id: str, *, is_shown: bool) -> None:
         """From now on outputs belong to this cell. Not shown: they are only compared."""
         with self._lock:
@@ -166,11 +170,12 @@ class CapturingSession(Session):
         for digest in list(islice(self.digest_history, surplus)):
             self.digest_history.discard(digest)
 
-    def _audience(self, message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    def _audience(self, message: dict[str, Any]) -> list[Mapping[str, Any]]:
         kind = message["header"]["msg_type"]
         parent = message["parent_header"]
         if kind not in OUTPUT_KINDS:
             return [parent]
+        message["content"] = self.capture.redacted(message["content"])
         return self.capture.audience(kind, message["content"], message["metadata"], parent)
 
 

@@ -95,7 +95,7 @@ class Performer:
         self.execution, self._has_task = execution, False
         try:
             with execution:
-                reply = await self._run_stock(asked)
+                reply = kernel.capture.redacted(await self._run_stock(asked))
                 await execution.drain_async()
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over; nothing to interrupt
             was_interrupted = self.signals != signals_before

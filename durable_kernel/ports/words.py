@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from durable_kernel.ports.hosts import HostRules
 
 if TYPE_CHECKING:
-    from durable_kernel.ports.hiding import Guard, Secrets
+    from durable_kernel.ports.hiding import Secrets
     from durable_kernel.ports.lanes import Lane
 
 __all__ = [
@@ -84,8 +84,7 @@ class Call:
     `identity` is verified on replay, field by field; `details` are recorded and shown, never
     verified (H32). Both hold values that the codec carries; secrets are redacted before they get
     here. `label` is one line for people. `runs_user_code`: the real call executes user code (a step
-    body), so generator states belong to its outcome (H9). `guard` makes, of the head of an answer,
-    who says which of its parts are secret (`hiding`).
+    body), so generator states belong to its outcome (H9).
     """
 
     kind: str
@@ -95,7 +94,6 @@ class Call:
     act: Act = Act.OBSERVATION
     repeat: Repeat = REPEAT_ALWAYS
     runs_user_code: bool = False
-    guard: Callable[[Any], Guard] | None = None
 
 
 class Ending(IntEnum):

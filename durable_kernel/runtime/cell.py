@@ -116,6 +116,7 @@ class CellExecution:
         if self.is_open:
             run.port.write(Resumed(position=self.position, wall_ns=run.world.wall_ns()))
         run.begin_cell(self)
+        run.secrets.note_source(self.position, self.request.source)
         self._interrupts_before = run.interrupts.raised_count
         self._started = (_perf_counter(), _process_time())
         self._entered = entered(self._lane)
@@ -134,6 +135,10 @@ class CellExecution:
         self._entered.__exit__(kind, error, trace)
         self._run.end_cell(self)
 
+    def redacted(self, shown: Any) -> Any:
+        """Replace registered secrets in something that is about to be shown."""
+        return self._run.secrets.redacted(shown)
+
     def enter_task(self) -> None:
         """Name the running asyncio task as the cell's own: other tasks are not this lane's."""
         try:
@@ -150,7 +155,7 @@ class CellExecution:
         False: it is not on disk, so don't show it.
         """
         if self.is_replay:
-            self._produced.append((kind, content))
+            self._produced.append((kind, self._run.secrets.redacted(content)))
             return True
         late = self.position if self.is_committed else None
         port = self._run.port

@@ -153,6 +153,8 @@ def _set_up(
         tell=run.tell,
         threads=threads,
     )
+    for name, value in os.environ.items():
+        run.secrets.note_variable(name, value)
     known = run.outline.genesis
     genesis = known or _urandom(_GENESIS_BYTES)
     _continue_clocks(surroundings, run.outline, run.unfinished())

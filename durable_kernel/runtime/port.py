@@ -211,7 +211,7 @@ class RunPort:
     def write(self, *records: Record, sync: bool = False) -> None:
         """Write records behind everything that waits, in one `write()`."""
         with self.interrupts, self.lock:
-            self.write_packed([self._storing.records.pack(each) for each in records], sync=sync)
+            self.write_packed([self._storing.pack(each) for each in records], sync=sync)
 
     def write_packed(self, packed: list[Packed], *, sync: bool = False) -> None:
         """Write packed records behind everything that waits.
@@ -232,6 +232,7 @@ class RunPort:
     # --- ports.Port -------------------------------------------------------------------------------
 
     def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        call = self._storing.redacted_call(call)
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return self.doubts.decided(self._ask(lane, call, answer))
         verdict = self.crowd.verdict(lane, call)
@@ -240,6 +241,7 @@ class RunPort:
         return self.doubts.decided(begun)
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        call = self._storing.redacted_call(call)
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return await self.doubts.decided_async(self._ask(lane, call, answer))
         verdict = await self.crowd.verdict_async(lane, call)

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
     BranchRefusedError,
     DivergenceError,
@@ -49,6 +48,7 @@ from durable_kernel.runtime.retrying import (
     require_untainted,
     reuse_sentences,
 )
+from durable_kernel.runtime.secrets import RunSecrets
 from durable_kernel.runtime.settings import Settings
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.surroundings import Surroundings
@@ -78,12 +78,12 @@ class Run:
         self.run_id = place.run_id
         self.place = place
         self.settings = settings
-        self.secrets = KnownSecrets(store.redaction_key(place.run_id))
+        self.secrets = RunSecrets(store.redaction_key(place.run_id), self.tell)
         self.outline = outline
         self.interrupts = Interrupts()
         self.world = surroundings.world
         self.generators = surroundings.generators
-        self.storing = Storing(records, journal.blobs)
+        self.storing = Storing(records, journal.blobs, self.secrets)
         self.plan = Plan.of(outline)
         self._surroundings = surroundings
         self._store = store
@@ -141,6 +141,7 @@ class Run:
 
     def tell(self, sentence: str) -> None:
         """Keep a sentence that the user is told once."""
+        sentence = self.secrets.redact_text(sentence)
         if sentence not in self._notices:
             self._notices.append(sentence)
 

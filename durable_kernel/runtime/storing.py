@@ -3,21 +3,25 @@
 Joins ports, codec, history and the blob store.
 
 Secrets become sealed values, large values become blobs, and what a record says about an error
-becomes `ErrorFacts` again.
+becomes `ErrorFacts` again. Whatever is packed here holds no registered value in clear: what replay
+needs is sealed, what is only shown is redacted (H18).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from durable_kernel.codec import Sealed
+from durable_kernel.codec import KnownSecrets, Sealed
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
     Announced,
     CallHistory,
+    Cell,
     Choice,
+    Head,
+    Observed,
     Output,
     Part,
     Record,
@@ -29,6 +33,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
+from durable_kernel.runtime.watching import Watch
 
 __all__ = ["RecordedParts", "Storing"]
 
@@ -40,36 +45,71 @@ _ENDINGS = {each.value: each for each in Ending}
 class RecordedParts:
     """The parts of a recorded stream, as often as they are asked for; one record in memory."""
 
-    def __init__(self, records: Sequence[Part], blobs: BlobStore) -> None:
-        self._records = records
+    def __init__(self, parts: Sequence[Part], blobs: BlobStore, records: RecordCodec) -> None:
+        self._parts = parts
         self._blobs = blobs
+        self._records = records
+
+    @property
+    def are_sealed(self) -> bool:
+        """Tell whether any of them is."""
+        return any(part.sealed for part in self._parts)
 
     def __bool__(self) -> bool:
-        return bool(self._records)
+        return bool(self._parts)
 
     def __iter__(self) -> Iterator[bytes]:
-        for record in self._records:
-            content = self._blobs.read(blob_ref(record.blob)) if record.blob else record.content
+        for record in self._parts:
+            content = self._content_of(record)
             start = 0
             for size in record.sizes:
                 yield content[start : start + size]
                 start += size
 
+    def _content_of(self, part: Part) -> bytes:
+        stored: Any = self._blobs.read(blob_ref(part.blob)) if part.blob else part.content
+        if part.sealed:
+            sealed: Any = self._records.decode(stored) if part.blob else stored
+            stored = sealed.value
+        content: bytes = stored
+        return content
+
 
 class Storing:
     """Packs records that hold values of any size, and rebuilds outcomes from them."""
 
-    def __init__(self, records: RecordCodec, blobs: BlobStore) -> None:
+    def __init__(
+        self, records: RecordCodec, blobs: BlobStore, secrets: KnownSecrets | None = None
+    ) -> None:
         self.records = records
+        self.secrets = secrets or KnownSecrets(bytes(32))  # a reader has no use for them
         self._blobs = blobs
 
     # --- into the journal -------------------------------------------------------------------------
+
+    def pack(self, record: Record) -> tuple[int, bytes]:
+        """Pack a record, registered values redacted, or sealed where replay needs them."""
+        packed = self.records.pack(record)
+        return self._without_secrets(record) if self._holds_secret(packed) else packed
+
+    def redacted_call(self, call: Call) -> Call:
+        """Return a call as it is recorded and compared, registered values redacted.
+
+        So a secret in an address that was changed since is no other call.
+        """
+        secrets = self.secrets
+        if not secrets.is_armed:
+            return call
+        label, identity = secrets.redact_text(call.label), secrets.redacted(call.identity)
+        if label is call.label and identity is call.identity:
+            return call
+        return replace(call, label=label, identity=identity)
 
     def announced(
         self, lane: str, ordinal: int, call: Call, repeat: Repeat, wall_ns: int
     ) -> tuple[int, bytes]:
         """Pack the announcement of a call that may be repeated as `repeat` says."""
-        return self.records.pack(
+        return self.pack(
             Announced(
                 ordinal=ordinal,
                 lane=lane,
@@ -85,14 +125,24 @@ class Storing:
         )
 
     def settled(
-        self, lane: str, ordinal: int, outcome: Outcome, generators: Any, pace: int = 0
+        self,
+        lane: str,
+        ordinal: int,
+        outcome: Outcome,
+        generators: Any,
+        pace: int = 0,
+        found: Sequence[tuple[str, str]] = (),
     ) -> tuple[int, bytes]:
-        """Pack an outcome; a value above INLINE_BYTES_MAX is put into a blob first."""
+        """Pack an outcome; a value above INLINE_BYTES_MAX is put into a blob first.
+
+        `found`: names and values of the secrets that the answer told.
+        """
         facts = outcome.error
         error = (
             [facts.type_path, facts.message, list(facts.args), dict(facts.extra)] if facts else None
         )
         value = _seal(outcome.value)
+        is_sealed = False
 
         def record(inline: Any, blob: list[Any] | None) -> Record:
             return Settled(
@@ -104,9 +154,15 @@ class Storing:
                 blob=blob,
                 generators=generators,
                 pace=pace,
+                sealed=is_sealed,
+                secrets=[[name, Sealed(each)] for name, each in found] or None,
             )
 
         packed = self.records.pack(record(value, None))
+        if self._holds_secret(packed):
+            value, is_sealed = Sealed(self.records.encode([value, error])), True
+            error = self.secrets.redacted(error)
+            packed = self.records.pack(record(value, None))
         if len(packed[1]) <= INLINE_BYTES_MAX:
             return packed
         return self.records.pack(record(None, self._put(self.records.encode(value))))
@@ -115,23 +171,44 @@ class Storing:
         """Pack a user's decision; a large answer becomes a blob."""
         record = replace(record, value=_seal(record.value))
         packed = self.records.pack(record)
+        if self._holds_secret(packed):
+            sealed = Sealed(self.records.encode(record.value))
+            record = replace(record, value=sealed, sealed=True)
+            packed = self.records.pack(record)
         if len(packed[1]) <= INLINE_BYTES_MAX:
             return packed
         blob = self._put(self.records.encode(record.value))
         return self.records.pack(replace(record, value=None, blob=blob))
 
-    def part(self, lane: str, ordinal: int, pieces: list[bytes]) -> tuple[int, bytes]:
-        """Pack consecutive parts of a stream."""
-        content = b"".join(pieces)
+    def part(self, lane: str, ordinal: int, pieces: list[bytes], watch: Watch) -> tuple[int, bytes]:
+        """Pack consecutive parts of a stream, sealed if its watch says so."""
+        joined = b"".join(pieces)
         sizes = [len(piece) for piece in pieces]
-        if len(content) <= INLINE_BYTES_MAX:
-            return self.records.pack(Part(lane=lane, ordinal=ordinal, sizes=sizes, content=content))
-        blob = self._put(content)
-        return self.records.pack(Part(lane=lane, ordinal=ordinal, sizes=sizes, blob=blob))
+        is_sealed = watch.must_seal(joined)
+        content: bytes | Sealed = Sealed(joined) if is_sealed else joined
+        blob = None
+        if len(joined) > INLINE_BYTES_MAX:
+            blob = self._put(self.records.encode(content) if is_sealed else joined)
+            content = b""
+        return self.records.pack(
+            Part(
+                lane=lane,
+                ordinal=ordinal,
+                sizes=sizes,
+                content=content,
+                blob=blob,
+                sealed=is_sealed,
+            )
+        )
 
     def output(self, kind: str, content: Any, metadata: Any, late: int | None) -> tuple[int, bytes]:
         """Pack an output message; a large one becomes a blob."""
         packed = self.records.pack(Output(kind=kind, content=content, metadata=metadata, late=late))
+        if self._holds_secret(packed):
+            content, metadata = self.secrets.redacted([content, metadata])
+            packed = self.records.pack(
+                Output(kind=kind, content=content, metadata=metadata, late=late)
+            )
         if len(packed[1]) <= INLINE_BYTES_MAX:
             return packed
         blob = self._put(self.records.encode(content))
@@ -147,19 +224,27 @@ class Storing:
         """Rebuild the outcome of a complete call: settled, answered, or marked failed."""
         if call.settled is not None:
             settled = call.settled
-            value = self._value(settled.value, settled.blob)
-            return Outcome(_ENDINGS[settled.ending], value, _facts(settled.error))
+            for name, secret in settled.secrets or ():
+                self.secrets.register(name, secret.value)
+            value, error = self._value(settled.value, settled.blob), settled.error
+            if settled.sealed:
+                value, error = self._unsealed(value)
+            return Outcome(_ENDINGS[settled.ending], value, _facts(error))
         assert call.resolved is not None, "only complete calls have an outcome"
         if call.resolved.choice == Choice.FAIL:
             return Outcome(Ending.FAILED)
-        return Outcome.of_value(self._value(call.resolved.value, call.resolved.blob))
+        answer = self._value(call.resolved.value, call.resolved.blob)
+        return Outcome.of_value(self._unsealed(answer) if call.resolved.sealed else answer)
 
     def head_of(self, call: CallHistory) -> Any:
-        return _open(call.head.value) if call.head is not None else None
+        if call.head is None:
+            return None
+        value = _open(call.head.value)
+        return self._unsealed(value) if call.head.sealed else value
 
     def parts_of(self, call: CallHistory) -> Iterable[bytes]:
         """Give all recorded parts of a call, with their boundaries. Blobs are read as they come."""
-        return RecordedParts(call.parts, self._blobs) if call.parts else ()
+        return RecordedParts(call.parts, self._blobs, self.records) if call.parts else ()
 
     def content_of(self, output: Output) -> Any:
         """Return the content of an output message, from its blob if it was large."""
@@ -168,6 +253,36 @@ class Storing:
     def _value(self, inline: Any, blob: list[Any] | None) -> Any:
         stored = self.records.decode(self._blobs.read(blob_ref(blob))) if blob else inline
         return _open(stored)
+
+    def _unsealed(self, secret: Secret) -> Any:
+        """Decode what was sealed as a whole."""
+        assert isinstance(secret.value, bytes), "an encoding is bytes"
+        return _open(self.records.decode(secret.value))
+
+    def _holds_secret(self, packed: tuple[int, bytes]) -> bool:
+        return self.secrets.is_armed and self.secrets.is_in(packed[1])
+
+    def _without_secrets(self, record: Record) -> tuple[int, bytes]:
+        redacted = self.secrets.redacted
+        match record:
+            case Observed():  # readings and entropy: replay needs them, and nobody chose them
+                changed: Record = record
+            case Cell():
+                changed = replace(
+                    record,
+                    source=redacted(record.source),
+                    request=redacted(record.request),
+                    sealed_source=Sealed(record.source),
+                )
+            case Head():
+                sealed = Sealed(self.records.encode(record.value))
+                changed = replace(record, value=sealed, sealed=True)
+            case _:
+                values = {
+                    each.name: redacted(getattr(record, each.name)) for each in fields(record)
+                }
+                changed = replace(record, **values)
+        return self.records.pack(changed)
 
     def _put(self, data: bytes) -> list[Any]:
         return blob_list(self._blobs.put(data, compress=_looks_like_text(data)))

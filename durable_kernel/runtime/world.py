@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import DurableError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
 from durable_kernel.journal import Inbox
@@ -44,6 +45,7 @@ class Blamed(Protocol):
 
     latch: Stop | None
     position: int
+    secrets: KnownSecrets
 
     @property
     def is_live(self) -> bool: ...
@@ -189,6 +191,7 @@ class World:
             self._blame(port, what, is_act=is_act)
 
     def _blame(self, port: Blamed, what: str, *, is_act: bool) -> None:
+        what = port.secrets.redact_text(what)
         if port.latch is not None and is_act:
             raise port.latch.with_traceback(None)
         if not port.is_live and not self.is_redoing:

@@ -36,6 +36,7 @@ class _Printing(io.TextIOBase):
         self._execution, self._name, self._show = execution, name, show
 
     def write(self, text: str) -> int:
+        text = self._execution.redacted(text)
         if text and self._execution.output("stream", {"name": self._name, "text": text}):
             self._show(self._execution.position, self._name, text)
         return len(text)
