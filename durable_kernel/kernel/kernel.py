@@ -292,7 +292,8 @@ class DurableKernel(IPythonKernel):
         signal.signal(signal.SIGINT, self.saved_sigint_handler)
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
-        self.performer.signals += 1
+        if self.run is None or self.run.latch is None:  # else it is how a stop wakes the cell
+            self.performer.signals += 1
         if self.run is None:
             signal.default_int_handler(number, frame)
         else:

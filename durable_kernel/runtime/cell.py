@@ -133,6 +133,7 @@ class CellExecution:
     ) -> None:
         SECRETS.set(self._secrets_before)
         self._entered.__exit__(kind, error, trace)
+        self._run.interrupts.rest()
         self._run.end_cell(self)
 
     def redacted(self, shown: Any) -> Any:
@@ -175,7 +176,7 @@ class CellExecution:
         """
         crowd = self._run.port.crowd
         if crowd.turnstile.is_crowded and not self._run.port.is_live:
-            with contextlib.suppress(Stop):  # the latch says it again
+            with contextlib.suppress(Stop):  # the latch says it
                 crowd.turnstile.wait(self._lane, crowd.drained(before_commit=self.is_replay))
 
     async def drain_async(self) -> None:

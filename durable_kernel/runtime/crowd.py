@@ -120,7 +120,8 @@ class Crowd:
     def verdict(self, lane: Lane, call: Call) -> Verdict:
         """Ask the machine when the lane may, and wait for the first delivery."""
         asking = _Asking(self, lane, call)
-        return self.turnstile.wait(lane, asking.attempt)
+        verdict: Verdict = self.turnstile.wait(lane, asking.attempt)
+        return verdict
 
     async def verdict_async(self, lane: Lane, call: Call) -> Verdict:
         """Ask the machine when the lane may. The effect waits for the deliveries."""

@@ -7,10 +7,15 @@ tells whether the cell can be re-executed.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from threading import get_ident
 from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+from durable_kernel.errors import Stop
+from durable_kernel.ports import Lane
 
 __all__ = ["Interrupts"]
 
@@ -22,6 +27,7 @@ class Interrupts:
         self._depth = 0
         self._is_pending = False
         self._main = threading.main_thread().ident
+        self._stop: Stop | None = None
         self.raised_count = 0
 
     def install(self) -> None:
@@ -37,8 +43,34 @@ class Interrupts:
         if self._depth:
             self._is_pending = True
             return
+        self._raise()
+
+    def _raise(self) -> NoReturn:
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            raise stop.with_traceback(None)
         self.raised_count += 1
         raise KeyboardInterrupt
+
+    def wake(self, main: Lane, stop: Stop) -> None:
+        """Raise `stop` in the cell's own line of control, wherever it waits (H3).
+
+        Nothing happens when that is where we are: it raises by itself.
+        """
+        loop: Any = main.loop
+        task: Any = main.root_task
+        runs = loop is None or asyncio.current_task(loop) is task
+        if runs and main.root_thread == get_ident():
+            return
+        if not runs and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+        elif runs and self._main is not None and main.root_thread == self._main:
+            self._stop = stop
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    def rest(self) -> None:
+        """Take back a wake-up that nobody needs any more: the cell is over."""
+        self._stop = None
 
     def __enter__(self) -> None:
         if get_ident() == self._main:
@@ -58,5 +90,4 @@ class Interrupts:
         self._is_pending = False
         # A stop ends the cell anyway. Another error may be swallowed; the user's wish must not be.
         if error is None or isinstance(error, Exception):
-            self.raised_count += 1
-            raise KeyboardInterrupt
+            self._raise()

@@ -89,7 +89,6 @@ class RunPort:
         self.hosts = hosts or HostRules()
         self.secrets = secrets
         self.latch: Stop | None = None
-        self.wake: Callable[[Lane], None] = lambda _main: None
         self.position = -1
         self.lock = threading.RLock()
         self.interrupts = interrupts
@@ -205,7 +204,7 @@ class RunPort:
             if self.latch is None:
                 self.latch = stop
                 if self._main is not None and not self._main.has_ended:
-                    self.wake(self._main)
+                    self.interrupts.wake(self._main, stop)
             return self.latch
 
     def write(self, *records: Record, sync: bool = False) -> None:
