@@ -1,11 +1,12 @@
 """Ports: the words in which an effect speaks to the kernel.
 
 `words` holds them, `lanes` the lines of control of a cell; `raised` raises recorded exceptions
-again, `cancelling` lets calls be cancelled again, `hosts` is what the user said of single hosts,
-`hiding` keeps secrets off the disk.
+again, `carrying` keeps what they held, `cancelling` lets calls be cancelled again, `hosts` is what
+the user said of single hosts, `hiding` keeps secrets off the disk.
 """
 
 from durable_kernel.ports.cancelling import await_cancellation
+from durable_kernel.ports.carrying import carried_with, rebuild_raised
 from durable_kernel.ports.hiding import SECRETS, BodyHash, Guard, Secrets
 from durable_kernel.ports.hosts import ANY_CALL, KEY_S, PUT_S, HostRules, Preset
 from durable_kernel.ports.lanes import (
@@ -66,9 +67,11 @@ __all__ = [
     "Step",
     "Witness",
     "await_cancellation",
+    "carried_with",
     "describe_error",
     "entered",
     "rebuild_error",
+    "rebuild_raised",
     "recorded_error",
     "suspended",
     "value_of",

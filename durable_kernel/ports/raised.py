@@ -14,7 +14,7 @@ from typing import Any
 from durable_kernel.errors import RequestInterrupted
 from durable_kernel.ports.words import Ending, ErrorFacts, Outcome
 
-__all__ = ["ReplayedError", "rebuild_error", "recorded_error", "value_of"]
+__all__ = ["ReplayedError", "find_class", "rebuild_error", "recorded_error", "value_of"]
 
 
 class ReplayedError(Exception):
@@ -55,7 +55,7 @@ def rebuild_error(facts: ErrorFacts) -> BaseException:
     A class that can't be made from its recorded arguments gets a subclass that carries the message;
     a class that is not loaded becomes a ReplayedError of the same name.
     """
-    kind = _find_class(facts.type_path)
+    kind = find_class(facts.type_path)
     if kind is None:
         return _named_alike(facts)
     if issubclass(kind, OSError) and kind.__module__ == "builtins" and len(facts.args) > 1:
@@ -69,7 +69,8 @@ def rebuild_error(facts: ErrorFacts) -> BaseException:
     return error if str(error) == facts.message else _subclass_with_message(kind, facts)
 
 
-def _find_class(type_path: str) -> type[BaseException] | None:
+def find_class(type_path: str) -> type[BaseException] | None:
+    """Return the exception class of that name, if it is loaded. Nothing is imported."""
     module_name, _, qualified = type_path.partition(":")
     found: Any = builtins if module_name == "builtins" else sys.modules.get(module_name)
     for name in qualified.split("."):

@@ -28,7 +28,8 @@ from durable_kernel.ports import (
     Repeat,
     Step,
     await_cancellation,
-    rebuild_error,
+    carried_with,
+    rebuild_raised,
     suspended,
 )
 from durable_kernel.workflow.context import STEP_IN_PROGRESS, warn_not_durable
@@ -116,7 +117,7 @@ def _synchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any]
             with suspended(), _Body(begun):
                 value = function(*args, **kwargs)
         except BaseException as error:
-            begun.settle(Outcome.of_error(error))
+            begun.settle(Outcome.of_error(error, **carried_with(error)))
             raise
         begun.settle(Outcome.of_value(value))
         return value
@@ -141,7 +142,8 @@ def _asynchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any
                 value = await function(*args, **kwargs)
         except BaseException as error:
             elapsed_us = round((perf_counter() - started_s) * 1_000_000)
-            begun.settle(Outcome.of_error(error, elapsed_us=elapsed_us))
+            extra = carried_with(error)
+            begun.settle(Outcome.of_error(error, elapsed_us=elapsed_us, **extra))
             raise
         begun.settle(Outcome.of_value(value))
         return value
@@ -177,4 +179,4 @@ def _served(outcome: Outcome, call: Call) -> Any:
     if outcome.ending is Ending.FAILED:
         raise StepFailedError(call.label)
     facts = outcome.error or ErrorFacts("builtins:RuntimeError", "the step failed")
-    raise rebuild_error(facts)
+    raise rebuild_raised(facts)
