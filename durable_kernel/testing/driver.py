@@ -123,12 +123,14 @@ class Driver:
         return CellResult("ok", {"status": "ok"})
 
     def _failed(self, execution: CellExecution, error: BaseException) -> CellResult:
-        reply: Mapping[str, Any] = {
-            "status": "error",
-            "ename": type(error).__name__,
-            "evalue": str(error),
-            "traceback": traceback.format_exception_only(error),
-        }
+        reply: Mapping[str, Any] = execution.redacted(
+            {
+                "status": "error",
+                "ename": type(error).__name__,
+                "evalue": str(error),
+                "traceback": traceback.format_exception_only(error),
+            }
+        )
         if not isinstance(error, Stop) and execution.output("error", reply):
             self._show(execution.position, "error", f"{reply['ename']}: {reply['evalue']}")
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
