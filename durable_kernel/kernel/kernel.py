@@ -26,7 +26,7 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.jsonutil import json_clean
 from IPython.core.error import StdinNotImplementedError
-from traitlets import Dict, Enum, Float, List, Type, Unicode
+from traitlets import Dict, Enum, Float, Int, List, Type, Unicode
 
 from durable_kernel import runtime
 from durable_kernel.effects import prompts
@@ -88,6 +88,10 @@ class DurableKernel(IPythonKernel):
         Unicode(),
         help="Hosts whose POST and PATCH requests get an Idempotency-Key from the journal. The "
         "variable DURABLE_INJECT_KEY wins.",
+    ).tag(config=True)
+    journal_max_bytes = Int(
+        help="How large a run may become before that is told (0: 10 GB). The variable "
+        "DURABLE_JOURNAL_MAX_BYTES wins.",
     ).tag(config=True)
     key_hours = Dict(
         value_trait=Float(),
@@ -163,6 +167,7 @@ class DurableKernel(IPythonKernel):
             "DURABLE_DURABILITY": self.durability,
             "DURABLE_IN_DOUBT": self.in_doubt,
             "DURABLE_RESUME": self.resume,
+            "DURABLE_JOURNAL_MAX_BYTES": str(self.journal_max_bytes or ""),
             "DURABLE_REPEAT": ",".join(self.repeat),
             "DURABLE_INJECT_KEY": ",".join(self.inject_key),
             "DURABLE_KEY_HOURS": ",".join(f"{host}={h}" for host, h in self.key_hours.items()),

@@ -35,6 +35,7 @@ from durable_kernel.history import (
 from durable_kernel.history.views import call_view, outline_view
 from durable_kernel.journal import Journal
 from durable_kernel.replay import Diverges, Donor
+from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest
 from durable_kernel.runtime.deciding import queue_decision
 from durable_kernel.runtime.flushing import FlushTimer
@@ -90,6 +91,7 @@ class Run:
         self._journal = journal
         self._records = records
         self._cursor = 0
+        self._budget = Budget(settings.journal_max_bytes)
         self._generators: Mapping[str, Any] | None = None
         self._notices: list[str] = []
         self._shutdown = threading.Event()
@@ -163,6 +165,7 @@ class Run:
             "durability": self._journal.level.value,
             "folder": str(self.place.folder),
             "size_bytes": self._journal.size_bytes,
+            "budget": self._budget.state(self._journal.size_bytes),
             "in_doubt": [
                 {"effect": each.name, "label": each.call.label, "what": each.sentence()}
                 for each in self.port.parked
@@ -348,6 +351,8 @@ class Run:
             self._cursor += 1
         else:
             self._note_new(execution)
+        if news := self._budget.news(self._journal.size_bytes):
+            self.tell(news)
 
     def replayed(self, execution: CellExecution) -> None:
         self._cursor += 1

@@ -18,6 +18,7 @@ from durable_kernel.errors import UsageError
 from durable_kernel.journal import Level
 from durable_kernel.ports import ANY_CALL, PUT_S, HostRules, Preset
 from durable_kernel.replay import InDoubtPolicy
+from durable_kernel.runtime.budget import JOURNAL_BYTES_MAX
 
 __all__ = ["Resume", "Settings"]
 
@@ -49,6 +50,7 @@ class Settings:
     repeat_acts: bool = False
     replay_ask_s: float = 600.0
     hosts: HostRules = field(default_factory=HostRules)
+    journal_max_bytes: int = JOURNAL_BYTES_MAX
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -63,6 +65,7 @@ class Settings:
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
             hosts=_hosts(environ),
+            journal_max_bytes=_bytes(environ, "DURABLE_JOURNAL_MAX_BYTES", JOURNAL_BYTES_MAX),
         )
 
 
@@ -75,6 +78,15 @@ def _choice(environ: Mapping[str, str], name: str, kind: type[_T], default: _T) 
     except ValueError:
         allowed = ", ".join(each.value for each in kind)
         raise UsageError(f"{name}={given!r} has no meaning; it is one of {allowed}.") from None
+
+
+def _bytes(environ: Mapping[str, str], name: str, default: int) -> int:
+    given = environ.get(name)
+    if not given:
+        return default
+    if not given.isascii() or not given.isdigit() or int(given) == 0:
+        raise UsageError(f"{name}={given!r} has no meaning; it is a number of bytes.")
+    return int(given)
 
 
 def _hosts(environ: Mapping[str, str]) -> HostRules:
