@@ -15,7 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from durable_kernel.errors import DivergenceError, Stop
 from durable_kernel.history import Turned, TurnKind
@@ -120,8 +120,7 @@ class Crowd:
     def verdict(self, lane: Lane, call: Call) -> Verdict:
         """Ask the machine when the lane may, and wait for the first delivery."""
         asking = _Asking(self, lane, call)
-        verdict: Verdict = self.turnstile.wait(lane, asking.attempt)
-        return verdict
+        return cast("Verdict", self.turnstile.wait(lane, asking.attempt))
 
     async def verdict_async(self, lane: Lane, call: Call) -> Verdict:
         """Ask the machine when the lane may. The effect waits for the deliveries."""

@@ -55,8 +55,11 @@ class Interrupts:
     def wake(self, main: Lane, stop: Stop) -> None:
         """Raise `stop` in the cell's own line of control, wherever it waits (H3).
 
-        Nothing happens when that is where we are: it raises by itself.
+        Nothing happens when that is where we are, or when it waits at the gate: there it finds
+        the stop by itself.
         """
+        if main.is_at_gate:
+            return
         loop: Any = main.loop
         task: Any = main.root_task
         runs = loop is None or asyncio.current_task(loop) is task

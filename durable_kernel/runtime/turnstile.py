@@ -201,16 +201,17 @@ class _LoopGate:
             self._waiters.pop(me, None)
 
     def _schedule(self) -> None:
-        if self._is_scheduled:
-            return
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._check, context=self._context)
+
+    def _schedule_again(self) -> None:
+        """Try again in the next turn, or a little later when the loop has nothing else to do."""
         self._is_scheduled = True
         if getattr(self._loop, "_ready", ()):
             self._loop.call_soon(self._check, context=self._context)
         else:
-            self._context.run(self._sleep_a_little)
-
-    def _sleep_a_little(self) -> None:
-        self._loop.call_later(_IDLE_POLL_S, self._check, context=self._context)
+            self._loop.call_later(_IDLE_POLL_S, self._check, context=self._context)
 
     def _check(self) -> None:
         self._is_scheduled = False
@@ -225,7 +226,7 @@ class _LoopGate:
         self._watch = self._watch or StallWatch(self._turnstile, None)
         if (sentence := self._watch.look()) is not None:
             self._turnstile.stalled(sentence)
-        self._schedule()
+        self._schedule_again()
 
     def _let_go(self, lane: Lane, attempt: Attempt[Any], future: asyncio.Future[Any]) -> bool:
         try:
