@@ -29,7 +29,7 @@ from durable_kernel.runtime.parking import effect_name
 if TYPE_CHECKING:
     from durable_kernel.runtime.run import Run
 
-__all__ = ["CellExecution", "CellRequest", "CellResult"]
+__all__ = ["CellExecution", "CellRequest", "CellResult", "request_of"]
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,}")
 _perf_counter = time.perf_counter
@@ -359,3 +359,17 @@ def _comparable(outputs: list[tuple[str, Any]]) -> dict[str, list[Any]]:
 
 def _masked(text: str) -> str:
     return _ADDRESS.sub("0x…", text)
+
+
+def request_of(history: PositionHistory) -> CellRequest:
+    """Make the request that a recorded position began with."""
+    facts = history.cell.request
+    return CellRequest(
+        source=history.source,
+        cell_id=facts.get("cell_id"),
+        parent_header=facts.get("parent_header") or {},
+        idents=list(facts.get("idents") or []),
+        store_history=bool(facts.get("store_history", True)),
+        execution_count=facts.get("execution_count"),
+        expressions=facts.get("expressions") or {},
+    )

@@ -15,7 +15,14 @@ from durable_kernel.replay import Donor
 from durable_kernel.runtime.cell import CellRequest
 from durable_kernel.runtime.settings import Settings
 
-__all__ = ["Attempts", "find_donor", "is_to_be_retried", "require_untainted", "reuse_sentences"]
+__all__ = [
+    "Attempts",
+    "find_donor",
+    "is_to_be_retried",
+    "require_repeatable",
+    "require_untainted",
+    "reuse_sentences",
+]
 
 
 def is_to_be_retried(
@@ -34,8 +41,24 @@ def is_to_be_retried(
 def require_untainted(history: PositionHistory, settings: Settings) -> None:
     """Refuse to run a cell again that acted past the journal: nobody knows what it did."""
     if history.is_tainted and not (settings.redo or settings.repeat_acts):
-        crossed = (f"{each.where}: it {each.what}" for each in history.crossings if each.is_act)
-        raise TaintedPositionError(history.position, tuple(crossed))
+        raise TaintedPositionError(history.position, _crossed(history))
+
+
+def require_repeatable(history: PositionHistory, settings: Settings) -> None:
+    """Refuse to replay a position that can't be executed again as it was, unless `redo` says so."""
+    if settings.redo:
+        return
+    if history.is_tainted:
+        raise TaintedPositionError(history.position, _crossed(history))
+    if history.committed is not None and history.committed.inexact:
+        raise TaintedPositionError(
+            history.position,
+            ("it was interrupted in the middle of computing, which can't be reproduced",),
+        )
+
+
+def _crossed(history: PositionHistory) -> tuple[str, ...]:
+    return tuple(f"{each.where}: it {each.what}" for each in history.crossings if each.is_act)
 
 
 def find_donor(

@@ -18,7 +18,6 @@ from durable_kernel.errors import (
     DivergenceError,
     JournalError,
     Stop,
-    TaintedPositionError,
     UsageError,
 )
 from durable_kernel.history import (
@@ -36,7 +35,7 @@ from durable_kernel.history.views import call_view, outline_view
 from durable_kernel.journal import Journal
 from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.budget import Budget
-from durable_kernel.runtime.cell import CellExecution, CellRequest
+from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
 from durable_kernel.runtime.deciding import queue_decision
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.interrupts import Interrupts
@@ -46,6 +45,7 @@ from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.retrying import (
     Attempts,
     is_to_be_retried,
+    require_repeatable,
     require_untainted,
     reuse_sentences,
 )
@@ -233,12 +233,12 @@ class Run:
 
         Raises TaintedPositionError for a tainted or inexact one, unless `redo` was asked for.
         """
-        self._require_repeatable(history)
+        require_repeatable(history, self.settings)
         donor = None
         if history.committed is None:
             history.forget_unseen()
             donor = self._attempts.before_open(history, self.settings)
-        return CellExecution(self, history.position, _request_of(history), history, donor)
+        return CellExecution(self, history.position, request_of(history), history, donor)
 
     def match_cell(self, request: CellRequest, *, expects_error: bool = False) -> CellExecution:
         """Decide what a request is: the next recorded position, one to run again, or a new one.
@@ -466,34 +466,7 @@ class Run:
     def _all_calls(self, outline: PositionOutline) -> list[Any]:
         return [call for calls in self._load(outline).calls.values() for call in calls]
 
-    def _require_repeatable(self, history: PositionHistory) -> None:
-        if self.settings.redo:
-            return
-        if history.is_tainted:
-            crossed = tuple(
-                f"{each.where}: it {each.what}" for each in history.crossings if each.is_act
-            )
-            raise TaintedPositionError(history.position, crossed)
-        if history.committed is not None and history.committed.inexact:
-            raise TaintedPositionError(
-                history.position,
-                ("it was interrupted in the middle of computing, which can't be reproduced",),
-            )
-
     def _note_new(self, execution: CellExecution) -> None:
         cell = Cell(position=execution.position, source=execution.request.source, wall_ns=0)
         self.outline.positions.append(PositionOutline(execution.position, cell))
         self._cursor = len(self.outline.positions)
-
-
-def _request_of(history: PositionHistory) -> CellRequest:
-    facts = history.cell.request
-    return CellRequest(
-        source=history.source,
-        cell_id=facts.get("cell_id"),
-        parent_header=facts.get("parent_header") or {},
-        idents=list(facts.get("idents") or []),
-        store_history=bool(facts.get("store_history", True)),
-        execution_count=facts.get("execution_count"),
-        expressions=facts.get("expressions") or {},
-    )
