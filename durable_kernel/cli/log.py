@@ -10,7 +10,7 @@ from rich.markup import escape
 from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, stdout, table
 from durable_kernel.headless.choosing import outline_of
 from durable_kernel.history import RecordCodec, position_history
-from durable_kernel.history.views import call_view
+from durable_kernel.history.views import call_views
 
 __all__ = ["log"]
 
@@ -29,9 +29,7 @@ def log(
     for each in outline_of(store, place, is_verified=False).positions:
         if cell is None or each.position == cell:
             history = position_history(place.folder, each, records)
-            rows += [
-                call_view(each.position, call) for calls in history.calls.values() for call in calls
-            ]
+            rows += call_views(each.position, history)
     rows = rows[-limit:]
     if as_json:
         print_json(rows)
@@ -43,6 +41,7 @@ def log(
     for row in rows:
         received = f"{row['received_bytes']:,} B" if row["received_bytes"] else ""
         ending = row["ending"] + (f": {row['error']}" if row["error"] else "")
+        ending += " (reused)" if row["is_reused"] else ""
         drawn.add_row(
             row["effect"], row["announced_at"], escape(row["label"]), escape(ending), received
         )

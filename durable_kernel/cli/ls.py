@@ -47,7 +47,7 @@ def ls(as_json: JsonFlag = False) -> None:
             escape(shortened(each.notebook)),
             f"[{colour}]{each.status}[/]" + (" (archived)" if each.archived_ns else ""),
             str(each.cells),
-            str(each.calls),
+            str(each.calls) + (f" ({each.reused:,} reused)" if each.reused else ""),
             _size(each.size_bytes),
             age(each.last_activity_ns),
         )

@@ -78,9 +78,8 @@ def _drawn(cells: list[dict[str, Any]]) -> Table:
         first = view["source"].strip().partition("\n")[0][:60]
         counts = ", ".join(f"{number} {kind}" for kind, number in view["counts"].items())
         wall = f"{view['costs']['wall_s']:.2f} s" if "wall_s" in view["costs"] else ""
-        drawn.add_row(
-            str(view["position"]), view["status"], escape(first), str(view["calls"]), counts, wall
-        )
+        calls = str(view["calls"]) + (f" ({view['reused']:,} reused)" if view["reused"] else "")
+        drawn.add_row(str(view["position"]), view["status"], escape(first), calls, counts, wall)
         for crossing in view["unrecorded"]:
             sort = "[yellow]unrecorded[/]" if crossing["is_act"] else "reads"
             drawn.add_row("", sort, escape(f"{crossing['where']}: it {crossing['what']}"))

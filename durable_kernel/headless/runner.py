@@ -34,7 +34,7 @@ from durable_kernel.headless.notebook import (
     read_notebook,
     write_notebook,
 )
-from durable_kernel.history import Announced, Outline
+from durable_kernel.history import Announced, Outline, RecordCodec, position_history
 from durable_kernel.replay import may_repeat
 from durable_kernel.runtime import advice, effect_name, mark_finished, queued_resolutions
 from durable_kernel.store import RunPlace, Store
@@ -190,6 +190,7 @@ class _Runner:
                     await client.async_execute_cell(cell, index)
                 except CellExecutionError as error:
                     self._write()
+                    self._tell_reuse(self._outline())
                     return self._raised(error)
                 except ValidationError as error:
                     self._progress.say(
@@ -203,7 +204,9 @@ class _Runner:
                 if (stopped := _stop_in(cell)) is not None:
                     self._progress.say(stopped.evalue)
                     return EXIT_OF_ERROR[stopped.ename]
-                self._progress.cell(done, self._outline())
+                outline = self._outline()
+                self._tell_reuse(outline)
+                self._progress.cell(done, outline)
         return Exit.DONE
 
     @asynccontextmanager
@@ -260,6 +263,15 @@ class _Runner:
         else:
             self._is_unwritten = False
 
+    def _tell_reuse(self, outline: Outline) -> None:
+        """Say what was noted of a cell that took the place of an earlier attempt just now."""
+        last = outline.positions[-1] if outline.positions else None
+        if last is None or last.donor is None or last.committed is None:
+            return
+        if last.committed.wall_ns >= outline.openers[-1].wall_ns:
+            for sentence in position_history(self._place.folder, last, RecordCodec()).notes:
+                self._progress.say(sentence)
+
     def _interrupted(self) -> Exit:
         self._progress.say(f"interrupted; `durable run` goes on with run {self._place.run_id}.")
         return Exit.INTERRUPTED
@@ -269,7 +281,8 @@ class _Runner:
         if exit_code is Exit.CELL_RAISED:
             self._progress.say(f"a cell raised {error.ename}: {error.evalue}")
             self._progress.say(
-                "The run keeps all that was done. Correct the notebook and run it again."
+                "The run keeps all that was done. Correct the notebook and run it again: calls "
+                "that stay the same are answered from the journal."
             )
         else:
             self._progress.say(error.evalue)

@@ -400,7 +400,10 @@ def _defaults(record_type: type[Record]) -> list[Any]:
 
 
 _NAMES = {cls: tuple(each.name for each in fields(cls)) for cls in _TYPES.values()}
-_VALUES = {cls: attrgetter(*names) for cls, names in _NAMES.items()}
+_VALUES: dict[type[Record], Callable[[Any], tuple[Any, ...]]] = {
+    cls: attrgetter(*names) for cls, names in _NAMES.items()
+}
+_VALUES[Noted] = lambda record: (record.sentence,)  # `attrgetter` of one name gives the bare value
 _LAST_DEFAULTS = {cls: _defaults(cls)[::-1] for cls in _TYPES.values()}
 
 

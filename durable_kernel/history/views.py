@@ -14,7 +14,7 @@ from durable_kernel.history.records import Choice
 from durable_kernel.history.timeline import CallHistory, PositionHistory
 from durable_kernel.ports import REPEAT_NEVER, Act, Ending
 
-__all__ = ["call_view", "outline_view", "position_view", "when"]
+__all__ = ["call_view", "call_views", "outline_view", "position_view", "when"]
 
 
 def when(wall_ns: int) -> str:
@@ -33,6 +33,7 @@ def outline_view(outline: Outline) -> dict[str, Any]:
         "status": outline.status,
         "positions": len(outline.positions),
         "calls": sum(each.calls for each in outline.positions),
+        "reused": sum(each.reused for each in outline.positions),
         "openers": len(outline.openers),
         "kernel_pid": outline.openers[-1].pid if outline.openers else None,
         "started_at": when(outline.openers[0].wall_ns) if outline.openers else None,
@@ -65,6 +66,7 @@ def position_view(outline: PositionOutline) -> dict[str, Any]:
         "started_at": when(outline.cell.wall_ns) if outline.cell.wall_ns else None,
         "attempts": outline.attempts,
         "calls": outline.calls,
+        "reused": outline.reused,
         "counts": dict(committed.counts) if committed else {},
         "costs": dict(committed.costs) if committed else {},
         "is_inexact": bool(committed and committed.inexact),
@@ -73,6 +75,15 @@ def position_view(outline: PositionOutline) -> dict[str, Any]:
             for each in outline.crossings
         ],
     }
+
+
+def call_views(position: int, history: PositionHistory) -> list[dict[str, Any]]:
+    """Describe the calls of a position, lane by lane, and which of them were reused."""
+    return [
+        {**call_view(position, call), "is_reused": ordinal < history.reused.get(lane, 0)}
+        for lane, calls in history.calls.items()
+        for ordinal, call in enumerate(calls)
+    ]
 
 
 def call_view(position: int, call: CallHistory) -> dict[str, Any]:

@@ -24,10 +24,12 @@ __all__ = ["Answer", "Asker", "Choice", "answer", "durable_lines"]
 
 _LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
 _LOG_LINES = 20
+_HOW_REUSED = "calls that match in order are reused, and the first other one is made."
 _OPENING = "the kernel has just started and is opening its run: ask again in a moment."
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
-    "resolve [EFFECT] --retry | --answer FILE | --fail | restore [--redo | --without] | fresh"
+    "resolve [EFFECT] --retry | --answer FILE | --fail | restore [--redo | --without] | "
+    "retry [--repeat-acts] | fresh"
 )
 
 
@@ -155,6 +157,30 @@ def _restore(asker: Asker, words: list[str]) -> Answer:
     return _lines([asker.restore_again(choice)])
 
 
+def _retry(asker: Asker, words: list[str]) -> Answer:
+    parser = _parser("retry")
+    parser.add_argument("--repeat-acts", action="store_true")
+    given = parser.parse_args(words)
+    run = _run_of(asker)
+    if asker.is_restoring:
+        raise UsageError("the run is being restored; ask again when that is done.")
+    left = run.leave_failed(repeats_acts=given.repeat_acts)
+    place = f"the state before cell {left.position}"
+    asker.refuse_from_now(
+        UsageError(f"restart the kernel: it restores {place}, and the cell can be run again.")
+    )
+    calls = "1 recorded call is" if left.calls == 1 else f"{left.calls:,} recorded calls are"
+    acts = "; ".join(each.label for each in left.acts)
+    kept = "may be done again, as you said" if given.repeat_acts else "is not done again"
+    return _lines(
+        [
+            f"cell {left.position} is left behind. Restart the kernel: it restores {place}.",
+            f"Then run the cell, edited or not. {calls} at hand; {_HOW_REUSED}",
+            *([f"What it did {kept}: {acts}."] if acts else []),
+        ]
+    )
+
+
 def _fresh(asker: Asker, words: list[str]) -> Answer:
     _parser("fresh").parse_args(words)
     run = _run_of(asker)
@@ -173,6 +199,7 @@ _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
     "plan": _plan,
     "resolve": _resolve,
     "restore": _restore,
+    "retry": _retry,
     "status": _status,
 }
 

@@ -22,6 +22,8 @@ class Plan:
     has_open_cell: bool
     acts_in_doubt: tuple[str, ...]
     tainted: tuple[int, ...]
+    waiting_calls: int = 0
+    """Calls of attempts left behind: a cell that is run again may reuse them."""
 
     @classmethod
     def of(cls, outline: Outline) -> Plan:
@@ -49,6 +51,7 @@ class Plan:
                 for each in outline.positions
                 if each.is_tainted or (each.committed is not None and each.committed.inexact)
             ),
+            waiting_calls=sum(each.calls for each in outline.waiting),
         )
 
     def __str__(self) -> str:
@@ -58,6 +61,9 @@ class Plan:
         )
         if self.has_open_cell:
             parts.append("1 interrupted cell to finish")
+        if self.waiting_calls:
+            wait = _counted(self.waiting_calls, "recorded call")
+            parts.append(f"{wait} at hand for the cell that is run again")
         if self.acts_in_doubt:
             number, listed = len(self.acts_in_doubt), "; ".join(self.acts_in_doubt)
             parts.append(f"{_counted(number, 'act')} in doubt ({listed})")

@@ -19,7 +19,6 @@ from typing import Any
 
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
-    ActNotRepeatedError,
     DivergenceError,
     DurableError,
     JournalFullError,
@@ -393,7 +392,7 @@ class RunPort:
             raise self.set_latch(self.divergence(verdict))
         has_turn = True
         if isinstance(verdict, GoLive) and self._replay.donor is not None:
-            verdict = self._made_before(lane, call, verdict)
+            verdict = made_before(self, self._pending, lane, call, verdict, self._world)
             has_turn = False
         key = step_key(self.run_id, self.position, self._replay, lane, verdict)
         if isinstance(verdict, Serve):
@@ -401,12 +400,6 @@ class RunPort:
         if isinstance(verdict, Unfinished):
             return self.doubts.resume(lane, call, verdict, key, answer)
         return self._announce(lane, call, verdict.ordinal, key)
-
-    def _made_before(self, lane: Lane, call: Call, live: GoLive) -> Serve | Unfinished | GoLive:
-        try:
-            return made_before(self._replay, self._pending, lane, call, live, self._world.where)
-        except ActNotRepeatedError as refusal:
-            raise self.set_latch(refusal) from None
 
     def serve(
         self,

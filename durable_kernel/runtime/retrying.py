@@ -17,11 +17,12 @@ from durable_kernel.runtime.settings import Settings
 
 __all__ = [
     "Attempts",
+    "act_sentences",
     "find_donor",
     "is_to_be_retried",
     "require_repeatable",
     "require_untainted",
-    "reuse_sentences",
+    "reused_sentence",
 ]
 
 
@@ -146,11 +147,16 @@ class Attempts:
         )
 
 
-def reuse_sentences(donor: Donor, position: int, *, is_ok: bool) -> Iterator[str]:
-    """Say what became of the attempt before, once the new one has ended."""
-    if donor.reused:
-        calls = "1 call was" if donor.reused == 1 else f"{donor.reused:,} calls were"
-        yield f"cell {position} was run again: {calls} reused from the attempt before."
+def reused_sentence(donor: Donor, position: int) -> str:
+    """Say how many calls of the attempt before were reused; empty for none."""
+    if not donor.reused:
+        return ""
+    calls = "1 call was" if donor.reused == 1 else f"{donor.reused:,} calls were"
+    return f"cell {position} was run again: {calls} reused from the attempt before."
+
+
+def act_sentences(donor: Donor, position: int, *, is_ok: bool) -> Iterator[str]:
+    """Say what a user has to know of acts that were done before, now that the cell has ended."""
     left = donor.left_behind()
     if is_ok and left:
         listed = "; ".join(each.label for each in left)

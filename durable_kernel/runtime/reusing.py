@@ -6,36 +6,42 @@ taken from a donor is recorded as the donor's; from then on it replays like any 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-from durable_kernel.errors import ActNotRepeatedError
+from durable_kernel.errors import ActNotRepeatedError, Stop
 from durable_kernel.ports import Call, Lane
 from durable_kernel.replay import Forbidden, GoLive, PositionReplay, Serve, Unfinished
 from durable_kernel.runtime.pending import Pending
 from durable_kernel.runtime.steps import StepKey
+from durable_kernel.runtime.world import World
 
 __all__ = ["drawn_before", "made_before", "step_key"]
 
 
+class Latching(Protocol):
+    """What is needed of the port."""
+
+    @property
+    def replay(self) -> PositionReplay: ...
+
+    def set_latch(self, stop: Stop) -> Stop: ...
+
+
 def made_before(
-    replay: PositionReplay,
-    pending: Pending,
-    lane: Lane,
-    call: Call,
-    live: GoLive,
-    where: Callable[[], str],
+    port: Latching, pending: Pending, lane: Lane, call: Call, live: GoLive, world: World
 ) -> Serve | Unfinished | GoLive:
     """Find a live call in the attempts before; the same verdict again if none of them made it.
 
-    Raises ActNotRepeatedError, which is to latch the run, before anything happened.
+    Raises ActNotRepeatedError, with which the run is latched, before anything happened.
     """
-    found = replay.donor.ask(lane.path, call) if replay.donor is not None else None
+    donor = port.replay.donor
+    found = donor.ask(lane.path, call) if donor is not None else None
     if found is None:
         return live
     if isinstance(found, Forbidden):
-        raise ActNotRepeatedError(where(), call.label, tuple(each.label for each in found.acts))
+        acts = tuple(each.label for each in found.acts)
+        raise port.set_latch(ActNotRepeatedError(world.where(), call.label, acts))
     pending.add_reused(lane, live.ordinal, found.back, call.kind)
     if found.call.is_complete:
         return Serve(live.ordinal, found.call)

@@ -31,7 +31,7 @@ from durable_kernel.history import (
     Shutdown,
     position_history,
 )
-from durable_kernel.history.views import call_view, outline_view
+from durable_kernel.history.views import call_views, outline_view
 from durable_kernel.journal import Journal
 from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.budget import Budget
@@ -44,13 +44,14 @@ from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.retrying import (
     Attempts,
+    act_sentences,
     is_to_be_retried,
     require_repeatable,
     require_untainted,
-    reuse_sentences,
+    reused_sentence,
 )
 from durable_kernel.runtime.secrets import RunSecrets
-from durable_kernel.runtime.settings import Settings
+from durable_kernel.runtime.settings import Resume, Settings
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.surroundings import Surroundings
 from durable_kernel.store import RunPlace, Store
@@ -190,7 +191,7 @@ class Run:
         ]
         rows: list[dict[str, Any]] = []
         for each in reversed(wanted):
-            rows = [call_view(each.position, call) for call in self._all_calls(each)] + rows
+            rows = call_views(each.position, self._load(each)) + rows
             if len(rows) >= limit:
                 break
         return rows[-limit:]
@@ -294,7 +295,9 @@ class Run:
         """
         positions = self.read_outline().positions
         last = positions[-1] if positions else None
-        if last is None or self._running is not None or (last.committed and not last.has_failed):
+        if self._running is not None:
+            raise UsageError("a cell is running; interrupt it first.")
+        if last is None or (last.committed is not None and not last.has_failed):
             raise UsageError("the last cell did not fail; there is nothing to try again.")
         if not repeats_acts:
             require_untainted(self._load(last), self.settings)
@@ -338,8 +341,12 @@ class Run:
 
     def tell_reuse(self, donor: Donor, position: int, *, is_ok: bool) -> None:
         """Note what became of the attempt before, now that the new one has ended."""
-        for sentence in reuse_sentences(donor, position, is_ok=is_ok):
+        for sentence in act_sentences(donor, position, is_ok=is_ok):
             self.note(sentence)
+        if reused := reused_sentence(donor, position):
+            self.port.write(Noted(sentence=reused))
+            if self.settings.resume is Resume.EAGER:  # else a runner says it, beside the notebook
+                self.tell(reused)
 
     def keep_generators(self) -> None:
         """Remember the generators' state: the next position begins with it, whoever drew since."""
@@ -462,9 +469,6 @@ class Run:
 
     def _load(self, outline: PositionOutline) -> PositionHistory:
         return position_history(self.place.folder, outline, self._records)
-
-    def _all_calls(self, outline: PositionOutline) -> list[Any]:
-        return [call for calls in self._load(outline).calls.values() for call in calls]
 
     def _note_new(self, execution: CellExecution) -> None:
         cell = Cell(position=execution.position, source=execution.request.source, wall_ns=0)

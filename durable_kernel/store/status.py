@@ -37,9 +37,9 @@ class RunSummary:
     """One line of `ls`. Times are wall clock in ns.
 
     `status` is one word of `Outline.status`; or "running" while a kernel is inside a cell, and
-    "broken" when META or the journal can't be read: `damage` says why. `calls`, `acts` and
-    `in_doubt` count the timeline as it is now, without what a branch left behind. `kernel_pid` is
-    that of the living writer.
+    "broken" when META or the journal can't be read: `damage` says why. `calls` (of these, `reused`
+    from an attempt before), `acts` and `in_doubt` count the timeline as it is now, without what a
+    branch left behind. `kernel_pid` is that of the living writer.
     """
 
     run_id: str
@@ -50,6 +50,7 @@ class RunSummary:
     last_activity_ns: int
     cells: int = 0
     calls: int = 0
+    reused: int = 0
     acts: int = 0
     in_doubt: int = 0
     size_bytes: int = 0
@@ -87,6 +88,7 @@ def summary(place: RunPlace, outline: Outline, holder: str | None) -> RunSummary
         last_activity_ns=max(_moments(outline), default=place.meta.created_ns),
         cells=len(positions),
         calls=sum(position.calls for position in positions),
+        reused=sum(position.reused for position in positions),
         acts=sum(len(position.acts) for position in positions),
         in_doubt=in_doubt,
         size_bytes=_folder_bytes(place.folder),

@@ -150,6 +150,13 @@ def test_the_journal_holds_every_kind_of_record(written: Path) -> None:
     assert {each.epoch for each in read(written)} == {1, 2}
 
 
+def test_every_kind_of_record_is_read_as_it_was_written(written: Path) -> None:
+    found = [CODEC.unpack(each) for each in read(written)]
+
+    blob = next(each.blob for each in found if isinstance(each, Part) and each.blob)
+    assert found == [*first_epoch(blob), *second_epoch()]
+
+
 def test_a_cut_at_any_byte_leaves_a_prefix_that_can_be_folded(folder: Path) -> None:
     whole = read(folder)
     contents = {path: path.read_bytes() for path in segments(folder)}

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from durable_kernel.errors import RunLockedError, UsageError
+from durable_kernel.history import PositionOutline
 from durable_kernel.kernel.commands import Choice, answer, durable_lines
+from tests.history.folding import act, cell
 
 
 class FakeRun:
@@ -21,6 +23,8 @@ class FakeRun:
     def __init__(self) -> None:
         self.resolved: list[tuple[Any, ...]] = []
         self.was_archived = False
+        self.failed: PositionOutline | None = None
+        self.is_left = self.repeats_acts = False
 
     def status(self) -> dict[str, Any]:
         return {"run": "nightly", "state": "live", "positions": 2, "in_doubt": [], "size_s": 1.5}
@@ -32,6 +36,12 @@ class FakeRun:
     def resolve(self, effect: str | None, choice: str, content: bytes | None) -> str:
         self.resolved.append((effect, choice, content))
         return "The cell goes on."
+
+    def leave_failed(self, *, repeats_acts: bool) -> PositionOutline:
+        if self.failed is None:
+            raise UsageError("the last cell did not fail")
+        self.is_left, self.repeats_acts = True, repeats_acts
+        return self.failed
 
     def archive(self) -> None:
         self.was_archived = True
@@ -194,3 +204,44 @@ def test_without_a_run_commands_say_why_there_is_none() -> None:
 
     with pytest.raises(RunLockedError):
         answer(FakeKernel(refusal, has_run=False), "plan")
+
+
+def failed(*labels: str) -> PositionOutline:
+    acts = [act(n, label) for n, label in enumerate(labels)]
+    return PositionOutline(5, cell(5), calls=8310, announced=acts)
+
+
+def test_retry_leaves_the_failed_cell_behind_and_asks_for_a_restart() -> None:
+    kernel = FakeKernel()
+    kernel.run.failed = failed("POST <a>")
+
+    shown = answer(kernel, "retry")
+
+    assert kernel.run.is_left
+    assert not kernel.run.repeats_acts
+    assert "8,310 recorded calls are at hand" in shown.text
+    assert "What it did is not done again: POST <a>." in shown.text
+    assert "POST &lt;a&gt;" in shown.markup
+    assert "restart the kernel" in str(kernel.refusal)
+
+
+def test_retry_may_repeat_acts_where_the_user_says_so() -> None:
+    kernel = FakeKernel()
+    kernel.run.failed = failed("POST a")
+
+    shown = answer(kernel, "retry --repeat-acts")
+
+    assert kernel.run.repeats_acts
+    assert "may be done again" in shown.text
+
+
+def test_nothing_is_tried_again_where_nothing_failed_or_the_run_is_restored() -> None:
+    kernel = FakeKernel()
+    with pytest.raises(UsageError, match="did not fail"):
+        answer(kernel, "retry")
+
+    kernel.is_restoring = True
+    with pytest.raises(UsageError, match="being restored"):
+        answer(kernel, "retry")
+
+    assert kernel.refusal is None
