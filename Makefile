@@ -14,10 +14,10 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed-$(EXTRAS)
 inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
 
-.PHONY: help setup test check lint types layers format coverage demo bench campaign compare build clean
+.PHONY: help setup test check lint types layers format coverage demo bench campaign compare transparency build clean
 
 help:  ## what this file can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS=... is handed on to pytest, the benchmarks, the comparison, the campaign and the demo"
 
 setup: $(installed)  ## make .venv with everything (PYTHON=... chooses the interpreter)
@@ -67,6 +67,10 @@ campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
 
 compare: $(VENV)/.installed-compare  ## one pipeline, killed thrice, under this and other tools
 	$(bin)/python -m benchmarks.compare $(ARGS)
+
+transparency:  ## suites of requests, httpx and urllib3 in both kernels (SLICE=1: a part)
+	@$(MAKE) --no-print-directory setup VENV=$(VENV)-transparency EXTRAS=transparency
+	$(VENV)-transparency/bin/python -m tests.transparency.run $(if $(SLICE),--slice) $(ARGS)
 
 build: $(installed)  ## wheel and source archive in dist/
 	$(bin)/python -m build
