@@ -43,32 +43,31 @@ from durable_kernel.effects.aiohttp_resumer import (
     continue_answer,
 )
 from durable_kernel.effects.aiohttp_tap import MarkedStep, Tap, head_of, listen
+from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS, Crossings
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
 from durable_kernel.effects.http_keys import HEADER, keyed
-from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
+from durable_kernel.effects.http_repeat import came_back_gone
 from durable_kernel.effects.http_wire import (
     AnswerChangedError,
     answered_head_and_body,
     describe_headers,
     describe_request,
     parse_answer,
-    redact_url,
 )
 from durable_kernel.ports import (
     CURRENT_LANE,
-    INSIDE_EFFECT,
     Call,
     ErrorFacts,
     Lane,
     Outcome,
     Step,
     Witness,
+    entered,
     suspended,
 )
 
 __all__ = ["install"]
 
-_SWITCHING_PROTOCOLS = 101
 _BODILESS = frozenset({204, 304})
 _PHASES = ("total", "connect", "sock_connect", "sock_read")
 
@@ -85,7 +84,7 @@ def _patch(witness: Witness, module: Any) -> None:
     base = module.connector.BaseConnector
     known = getattr(base.connect, "durable_hook", None)
     if known is not None:
-        known.witness = witness
+        known.told.witness = witness
         return
     hook = _Hook(module, witness)
     base.connect = hook.wrap(base.connect)
@@ -98,7 +97,7 @@ class _Hook:
     """Decides between the world, the journal and a cut answer."""
 
     def __init__(self, module: Any, witness: Witness) -> None:
-        self.witness = witness
+        self.told = Crossings("aiohttp", witness)
         self._library = _Library(module)
 
     def wrap(self, original: Any) -> Any:
@@ -106,7 +105,7 @@ class _Hook:
         async def connect(connector: Any, req: Any, *args: Any, **options: Any) -> Any:
             lane = CURRENT_LANE.get()
             if lane is None:
-                self._pass(req)
+                self.told.passed(req.method, str(req.url))
                 return await original(connector, req, *args, **options)
             drained = await self._library.bodies.drain(req)
             call = self._library.describe(lane, req, drained, _timeout_of(args, options))
@@ -139,16 +138,18 @@ class _Hook:
                 extra = self._library.extra_of(error)
                 exchange.fail(error, is_timed_out=is_timed_out, **extra)
                 raise
-            Tap(exchange, marked, req, connection.protocol, self._library, self.witness).attach()
+            tell_upgraded = functools.partial(self._tell_upgraded, lane, call.label)
+            protocol = connection.protocol
+            Tap(exchange, marked, req, protocol, self._library, tell_upgraded).attach()
             return connection
 
         connect.durable_hook = self  # type: ignore[attr-defined]
         return connect
 
-    def _pass(self, request: Any) -> None:
-        if not INSIDE_EFFECT.get():
-            what = f"aiohttp {request.method} {redact_url(str(request.url))}"
-            self.witness.crossing(what, is_act=request.method not in SAFE_METHODS)
+    def _tell_upgraded(self, lane: Lane, label: str) -> None:
+        """Tell it as the lane's: the loop hears of it in a context that has none."""
+        with entered(lane):
+            self.told.upgraded(label)
 
     async def _repeat(
         self,
@@ -188,8 +189,8 @@ class _Hook:
             await await_cancellation(outcome)
             raise self._library.rebuild(facts, request)
         player = self._library.play(lane, call, step, outcome, request)
-        if step.head is not None and step.head["status"] == _SWITCHING_PROTOCOLS:
-            self.witness.crossing(f"aiohttp connection upgraded by {call.label}", is_act=True)
+        if step.head is not None and step.head["status"] == SWITCHING_PROTOCOLS:
+            self.told.upgraded(call.label)
         return self._library.connection(connector, request, player)
 
 

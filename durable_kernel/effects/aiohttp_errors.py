@@ -6,6 +6,7 @@ Their arguments are recorded one by one, each with its kind; the key comes from 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from durable_kernel.ports import ErrorFacts, describe_error, rebuild_error
 
 __all__ = ["Errors"]
 
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
 _SCALARS = (str, bytes, int, float, bool, type(None))
 
 
@@ -70,8 +72,8 @@ class Errors:
         return {"arguments": [self._describe_argument(arg) for arg in error.args]}
 
     def _describe_argument(self, argument: Any) -> list[Any]:
-        if type(argument).__name__ == "ConnectionKey":
-            return ["key"]
+        if type(argument).__name__ == "ConnectionKey":  # that of a proxy names another host
+            return ["key", argument.host, argument.port, argument.is_ssl]
         if isinstance(argument, BaseException):
             return ["error", self.describe_cause(argument)]
         return ["value", argument if type(argument) in _SCALARS else str(argument)]
@@ -81,7 +83,7 @@ class Errors:
         if facts.extra.get("is_read_interrupted"):
             return self.interrupted(*facts.args)
         error = self._rebuild_own(facts, request)
-        if error is not None and str(error) == facts.message:
+        if error is not None and _masked(str(error)) == _masked(facts.message):
             return error
         return rebuild_error(facts)
 
@@ -108,8 +110,24 @@ class Errors:
     def _rebuild_argument(self, plain: list[Any], request: Any) -> Any:
         kind, *value = plain
         if kind == "key":
-            return request.connection_key
+            return _with_place(request.connection_key, *value)
         return self.rebuild_cause(value[0]) if kind == "error" else value[0]
+
+
+def _with_place(key: Any, *place: Any) -> Any:
+    """Return the key of a connection, to that place: a tuple since 3.10, a frozen class before."""
+    changes = dict(zip(("host", "port", "is_ssl"), place, strict=False))
+    if all(getattr(key, name) == value for name, value in changes.items()):
+        return key
+    if hasattr(key, "_replace"):
+        return key._replace(**changes)
+    names = [name for name in type(key).__slots__ if not name.startswith("__")]
+    return type(key)(**{**{name: getattr(key, name) for name in names}, **changes})
+
+
+def _masked(text: str) -> str:
+    """Leave addresses out: the message of a refused connection shows its SSL context."""
+    return _ADDRESS.sub("0x", text)
 
 
 def _make_read_interrupted(payload_error: Any) -> Any:

@@ -23,16 +23,16 @@ from typing import Any
 
 from durable_kernel.effects.aiohttp_pace import PACE, WITH_HEAD, Pace
 from durable_kernel.effects.http_chunks import ChunkScanner
+from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_wire import make_head
 from durable_kernel.errors import WorldClosedError
-from durable_kernel.ports import Outcome, Secret, Step, Witness
+from durable_kernel.ports import Outcome, Secret, Step
 
 __all__ = ["TAP", "MarkedStep", "Tap", "head_of", "is_chunked", "listen"]
 
 TAP = "durable_tap"
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-_SWITCHING_PROTOCOLS = 101
 _FINAL = 200
 
 
@@ -119,7 +119,7 @@ class Tap(Pace):
         request: Any,
         protocol: Any,
         library: Any,
-        witness: Witness,
+        tell_upgraded: Callable[[], None],
     ) -> None:
         super().__init__()
         self.step = step
@@ -127,7 +127,7 @@ class Tap(Pace):
         self._request = request
         self._protocol = protocol
         self._library = library
-        self._witness = witness
+        self._tell_upgraded = tell_upgraded
         self._opening: bytes | None = b""  # until the head is complete
         self._interim_heads = 0
         self._scanner: ChunkScanner | None = None
@@ -170,7 +170,7 @@ class Tap(Pace):
 
     def open(self, message: Any, payload: Any) -> bool:
         """Take a head that the parser completed. Returns whether the caller gets it."""
-        if message.code < _FINAL and message.code != _SWITCHING_PROTOCOLS:
+        if message.code < _FINAL and message.code != SWITCHING_PROTOCOLS:
             self._interim_heads += 1
             return True
         if self.payload is not None:
@@ -179,7 +179,7 @@ class Tap(Pace):
         head = head_of(message)
         self.exchange.set_head(head)
         behind = self._take_opening()
-        if message.code == _SWITCHING_PROTOCOLS:
+        if message.code == SWITCHING_PROTOCOLS:
             self._end()
             return self._tell_of_upgrade()
         if is_chunked(head):
@@ -319,9 +319,8 @@ class Tap(Pace):
             del attributes[PACE]
 
     def _tell_of_upgrade(self) -> bool:
-        what = f"aiohttp connection upgraded by {self.exchange.call.label}"
         try:
-            self._witness.crossing(what, is_act=True)
+            self._tell_upgraded()
         except WorldClosedError as closed:
             self._protocol.set_exception(closed)  # the caller waits there
             return False

@@ -23,13 +23,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from durable_kernel.effects.http_body import Bodies, Spool, drain
+from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS, Crossings
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_files import attach_live, attach_recorded
 from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
 from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
 from durable_kernel.effects.http_payloads import BrokenEnd, Payload, ResumedPayload
 from durable_kernel.effects.http_recall import make_read_interrupted, recall
-from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
+from durable_kernel.effects.http_repeat import came_back_gone
 from durable_kernel.effects.http_wire import (
     RequestHeaders,
     body_digest,
@@ -40,7 +41,6 @@ from durable_kernel.effects.http_wire import (
 )
 from durable_kernel.ports import (
     CURRENT_LANE,
-    INSIDE_EFFECT,
     Call,
     ErrorFacts,
     Lane,
@@ -54,7 +54,6 @@ from durable_kernel.ports import (
 
 __all__ = ["install"]
 
-_SWITCHING_PROTOCOLS = 101
 _EXACT = frozenset({http.client.HTTPConnection, http.client.HTTPSConnection})
 _PENDING = "_durable_pending"
 
@@ -65,7 +64,7 @@ def install(witness: Witness) -> None:
     """Put the hooks into http.client. Again: only the witness is replaced."""
     known = getattr(http.client.HTTPConnection.endheaders, "durable_hook", None)
     if known is not None:
-        known.witness = witness
+        known.told.witness = witness
         return
     hook = _Hook(witness)
     plain: Any = http.client.HTTPConnection
@@ -234,7 +233,7 @@ class _Hook:
     """Decides between the world, the journal and a cut answer."""
 
     def __init__(self, witness: Witness) -> None:
-        self.witness = witness
+        self.told = Crossings("http.client", witness)
         self._bodies = Bodies()
         self._last_headers = _Headers.of([])  # clients send the same again and again
         self._endheaders: Any = None
@@ -309,10 +308,8 @@ class _Hook:
         return connect
 
     def _pass(self, conn: Any) -> None:
-        if not INSIDE_EFFECT.get():
-            request = _Request(conn)
-            what = f"http.client {request.method} {redact_url(request.url)}"
-            self.witness.crossing(what, is_act=request.method not in SAFE_METHODS)
+        request = _Request(conn)
+        self.told.passed(request.method, request.url)
 
     def _headers_of(self, request: _Request) -> _Headers:
         lines = request.lines[1:]
@@ -403,13 +400,9 @@ class _Hook:
             return self._doubt(conn, exchange, begun, found)
         exchange.set_head(head_of(response))
         label = exchange.call.label
-        if response.status == _SWITCHING_PROTOCOLS:
-            self.witness.crossing(f"http.client connection upgraded by {label}", is_act=True)
-
-        def tell_taken() -> None:
-            self.witness.crossing(f"http.client connection taken over after {label}", is_act=True)
-
-        attach_live(response, exchange, tell_taken)
+        if response.status == SWITCHING_PROTOCOLS:
+            self.told.upgraded(label)
+        attach_live(response, exchange, functools.partial(self.told.taken, label))
         return response
 
     def _doubt(self, conn: Any, exchange: Exchange, begun: _Begun, found: str) -> Any:
@@ -428,6 +421,8 @@ class _Hook:
         """Prepare the connection to give what is recorded."""
         recalled = recall(lane, call, step, step.outcome, _Errors())
         if recalled.head is not None:
+            if recalled.head["status"] == SWITCHING_PROTOCOLS:
+                self.told.upgraded(call.label)  # on replay there is nobody to talk to
             self._serve(conn, recalled.head, recalled.payload(), recalled.broken)
             return
         assert recalled.error is not None, "a call without a head raised something"

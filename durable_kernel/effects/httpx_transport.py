@@ -23,9 +23,10 @@ from typing import Any
 import wrapt
 
 from durable_kernel.effects.http_body import Spool
+from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS, Crossings
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
 from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
-from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
+from durable_kernel.effects.http_repeat import came_back_gone
 from durable_kernel.effects.http_wire import (
     AnswerChangedError,
     RecordedPrefix,
@@ -37,7 +38,6 @@ from durable_kernel.effects.http_wire import (
     make_head,
     open_headers,
     parse_answer,
-    redact_url,
 )
 from durable_kernel.effects.httpx_streams import (
     AsyncRecordingStream,
@@ -52,7 +52,6 @@ from durable_kernel.effects.httpx_streams import (
 from durable_kernel.errors import DivergenceError, RequestInterrupted
 from durable_kernel.ports import (
     CURRENT_LANE,
-    INSIDE_EFFECT,
     Call,
     Ending,
     Lane,
@@ -66,7 +65,6 @@ from durable_kernel.ports import (
 __all__ = ["install"]
 
 _LIBRARIES = ("httpx", "httpx2")
-_SWITCHING_PROTOCOLS = 101
 
 
 def install(witness: Witness) -> None:
@@ -82,7 +80,7 @@ def _patch(witness: Witness, module: Any) -> None:
     """Put the hooks into `module`. It may be patched already, also under its other name."""
     known = getattr(module.HTTPTransport.handle_request, "durable_hook", None)
     if known is not None:
-        known.witness = witness
+        known.told.witness = witness
         return
     hook = _Hook(module, witness)
     module.HTTPTransport.handle_request = hook.wrap(module.HTTPTransport.handle_request)
@@ -95,7 +93,7 @@ class _Hook:
     """The hook of one library: decides between the world, the journal and a cut answer."""
 
     def __init__(self, module: Any, witness: Witness) -> None:
-        self.witness = witness
+        self.told = Crossings(module.__name__, witness)
         self._library = _Library(module)
 
     def wrap(self, original: Any) -> Any:
@@ -118,6 +116,7 @@ class _Hook:
                 if head is None:
                     assert body.error is not None
                     raise body.error()
+                self.meet_upgrade(call, head)
                 return library.rebuild(head, library.replaying(body))
             exchange = library.begin_exchange(lane, call, step, request, key)
             sent = library.with_key(request, key)
@@ -173,6 +172,7 @@ class _Hook:
                     assert body.error is not None
                     await await_cancellation(step.outcome)
                     raise body.error()
+                self.meet_upgrade(call, head)
                 return library.rebuild(head, library.async_replaying(body))
             exchange = library.begin_exchange(lane, call, step, request, key)
             sent = library.with_key(request, key)
@@ -206,17 +206,19 @@ class _Hook:
         return handle_async_request
 
     def _pass(self, lane: Lane | None, request: Any) -> None:
-        if lane is None and not INSIDE_EFFECT.get():
-            method = request.method
-            what = f"{self._library.name} {method} {redact_url(str(request.url))}"
-            self.witness.crossing(what, is_act=method not in SAFE_METHODS)
+        if lane is None:
+            self.told.passed(request.method, str(request.url))
+
+    def meet_upgrade(self, call: Call, head: dict[str, Any]) -> None:
+        """On replay there is nobody to talk to."""
+        if head["status"] == SWITCHING_PROTOCOLS:
+            self.told.upgraded(call.label)
 
     def _record(self, exchange: Exchange, response: Any, stream: Any) -> Any:
         """Record the head of a live response and put the tee into it."""
         exchange.set_head(self._library.head_of(response))
-        if response.status_code == _SWITCHING_PROTOCOLS:
-            what = f"{self._library.name} connection upgraded by {exchange.call.label}"
-            self.witness.crossing(what, is_act=True)
+        if response.status_code == SWITCHING_PROTOCOLS:
+            self.told.upgraded(exchange.call.label)
         response.stream = stream
         stream.attach(response)
         return response
@@ -226,7 +228,6 @@ class _Library:
     """One of the two libraries: its classes, and how they are taken apart and built."""
 
     def __init__(self, module: Any) -> None:
-        self.name: str = module.__name__
         self._response = module.Response
         self._request_error = module.RequestError
         self._read_error = module.ReadError

@@ -21,31 +21,30 @@ import inspect
 import io
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import wrapt
 
 from durable_kernel.effects.http_body import Bodies, Spool
+from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS, Crossings
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_files import attach_live, attach_recorded
 from durable_kernel.effects.http_heads import StandInSocket, head_bytes, head_of
 from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
 from durable_kernel.effects.http_payloads import BrokenEnd, Payload, ResumedPayload
 from durable_kernel.effects.http_recall import Recalled, make_read_interrupted, recall
-from durable_kernel.effects.http_repeat import SAFE_METHODS, came_back_gone
+from durable_kernel.effects.http_repeat import came_back_gone
 from durable_kernel.effects.http_wire import (
     RequestHeaders,
     body_digest,
     describe_headers,
     describe_request,
     parse_answer,
-    redact_url,
 )
 from durable_kernel.effects.urllib3_errors import Urllib3Errors
 from durable_kernel.ports import (
     CURRENT_LANE,
-    INSIDE_EFFECT,
     Call,
     ErrorFacts,
     Lane,
@@ -56,7 +55,6 @@ from durable_kernel.ports import (
 
 __all__ = ["install"]
 
-_SWITCHING_PROTOCOLS = 101
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TUNNEL_IS_DUE = "_durable_tunnel_is_due"
 _IS_UNVERIFIED = "_durable_is_unverified"
@@ -72,7 +70,7 @@ def install(witness: Witness) -> None:
 def _patch(witness: Witness, module: Any) -> None:
     known = getattr(module.HTTPConnectionPool._make_request, "durable_hook", None)
     if known is not None:
-        known.witness = witness
+        known.told.witness = witness
         return
     hook = _Hook(module, witness)
     module.HTTPConnectionPool._make_request = hook.wrap(module.HTTPConnectionPool._make_request)
@@ -174,7 +172,7 @@ class _Hook:
     """Decides between the world, the journal and a cut answer."""
 
     def __init__(self, module: Any, witness: Witness) -> None:
-        self.witness = witness
+        self.told = Crossings("urllib3", witness)
         self._bodies = Bodies()
         self.prepare_proxy = module.HTTPSConnectionPool._prepare_proxy
         self._connection = module.HTTPConnection
@@ -196,7 +194,7 @@ class _Hook:
         ) -> Any:
             lane = CURRENT_LANE.get()
             if lane is None or not isinstance(conn, http.client.HTTPConnection):
-                self._pass(lane, pool, method, url)
+                self._pass(pool, method, url)
                 return original(pool, conn, method, url, *given, **options)
             options.update(zip(names, given, strict=False))
             attempt = _Attempt(pool, conn, method, url, options, self._bodies)
@@ -205,12 +203,9 @@ class _Hook:
         _make_request.durable_hook = self  # type: ignore[attr-defined]
         return _make_request
 
-    def _pass(self, lane: Lane | None, pool: Any, method: str, url: str) -> None:
-        if lane is None and INSIDE_EFFECT.get():
-            return
+    def _pass(self, pool: Any, method: str, url: str) -> None:
         target = url if "://" in url else f"{pool.scheme}://{pool.host}:{pool.port}{url}"
-        what = f"urllib3 {method} {redact_url(target)}"
-        self.witness.crossing(what, is_act=method not in SAFE_METHODS)
+        self.told.passed(method, target)
 
     def _answer(self, lane: Lane, attempt: _Attempt) -> Any:
         call = self._describe(lane, attempt)
@@ -223,6 +218,8 @@ class _Hook:
             recalled = recall(lane, call, step, step.outcome, errors)
             if recalled.head is None:
                 raise self._recorded_failure(attempt, recalled)
+            if recalled.head["status"] == SWITCHING_PROTOCOLS:
+                self.told.upgraded(call.label)  # on replay there is nobody to talk to
             return self._rebuild(attempt, recalled.head, recalled.payload(), recalled.broken)
         exchange = Exchange(call, step, attempt.key)
         if step.head is not None:
@@ -311,19 +308,16 @@ class _Hook:
         label = exchange.call.label
         if not isinstance(inner, http.client.HTTPResponse):  # HTTP/2
             exchange.abandon()
-            self.witness.crossing(f"urllib3 answer of an unknown kind to {label}", is_act=True)
+            self.told.unknown(label)
             return response
         head = head_of(inner)
         if vars(attempt.conn).pop(_IS_UNVERIFIED, False):
             head["is_unverified"] = True
         exchange.set_head(head)
-        if inner.status == _SWITCHING_PROTOCOLS:
-            self.witness.crossing(f"urllib3 connection upgraded by {label}", is_act=True)
-        attach_live(inner, exchange, self._teller(f"urllib3 connection taken over after {label}"))
+        if inner.status == SWITCHING_PROTOCOLS:
+            self.told.upgraded(label)
+        attach_live(inner, exchange, functools.partial(self.told.taken, label))
         return self._preload(attempt, response)
-
-    def _teller(self, what: str) -> Callable[[], None]:
-        return lambda: self.witness.crossing(what, is_act=True)
 
     def _preload(self, attempt: _Attempt, response: Any) -> Any:
         """Read the body as the constructor does, where an exception names no pool."""

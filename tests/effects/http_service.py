@@ -50,15 +50,20 @@ class HttpService:
     ca_file: Path | None = None
 
     @classmethod
-    def start(cls, folder: Path, *, tls: bool = False) -> HttpService:
-        """Start one with its log in `folder`. Returns once it listens."""
+    def start(cls, folder: Path, *, tls: bool = False, module: str = "") -> HttpService:
+        """Start one with its log in `folder`. Returns once it listens.
+
+        `module` names another service than this one: what it runs is `serve` with its own handler.
+        """
         log = folder / "access.log"
         log.touch()
-        command = [sys.executable, __file__, str(log)]
-        certificate = _write_certificate(folder) if tls else None
+        program = ["-m", module] if module else [__file__]
+        command = [sys.executable, *program, str(log)]
+        certificate = write_certificate(folder) if tls else None
         if certificate is not None:
             command.append(str(certificate))
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        root = Path(__file__).parents[2]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
         assert process.stdout is not None
         port = int(process.stdout.readline())
         scheme = "https" if tls else "http"
@@ -77,7 +82,7 @@ class HttpService:
             self.process.stdout.close()
 
 
-def _write_certificate(folder: Path) -> Path:
+def write_certificate(folder: Path) -> Path:
     """Write a self-signed certificate for 127.0.0.1 with its key, as one file."""
     import datetime as dt
     import ipaddress
@@ -118,7 +123,7 @@ def _write_certificate(folder: Path) -> Path:
 # --- the service ----------------------------------------------------------------------------------
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else a small answer waits 40 ms for an acknowledgement
     wbufsize = 65_536
@@ -164,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
-    def _send(
+    def send(
         self, body: bytes, status: int = 200, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         self.send_response(status)
@@ -175,13 +180,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _begin_chunks(self, content_type: str) -> None:
+    def begin_chunks(self, content_type: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
 
-    def _send_chunk(self, chunk: bytes) -> None:
+    def send_chunk(self, chunk: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
         self.wfile.flush()
 
@@ -193,50 +198,50 @@ class _Handler(BaseHTTPRequestHandler):
     # --- paths ---
 
     def serve_missing(self) -> None:
-        self._send(b"no such path", 404)
+        self.send(b"no such path", 404)
 
     def serve_hello(self) -> None:
-        self._send("grüß Gott".encode(), headers=(("Content-Type", "text/plain; charset=utf-8"),))
+        self.send("grüß Gott".encode(), headers=(("Content-Type", "text/plain; charset=utf-8"),))
 
     def serve_port(self) -> None:
         """Answer with the client's port: equal on one kept connection."""
-        self._send(str(self.client_address[1]).encode())
+        self.send(str(self.client_address[1]).encode())
 
     def serve_status(self) -> None:
-        self._send(b'{"error": "made up"}', int(self.argument))
+        self.send(b'{"error": "made up"}', int(self.argument))
 
     def serve_cookies(self) -> None:
         cookies = (("Set-Cookie", "session=s3cret; Path=/"), ("Set-Cookie", "theme=dark; Path=/"))
-        self._send(b"two cookies", headers=cookies)
+        self.send(b"two cookies", headers=cookies)
 
     def serve_cookie(self) -> None:
-        self._send(self.headers.get("Cookie", "none").encode())
+        self.send(self.headers.get("Cookie", "none").encode())
 
     def serve_redirect(self) -> None:
         left = int(self.argument)
         target = f"/redirect/{left - 1}" if left else "/cookie"
         headers = (("Location", target), ("Set-Cookie", f"seen{left}=yes; Path=/"))
-        self._send(b"elsewhere", 302, headers)
+        self.send(b"elsewhere", 302, headers)
 
     def serve_moved(self) -> None:
-        self._send(b"", 307, (("Location", "/echo"),))
+        self.send(b"", 307, (("Location", "/echo"),))
 
     def serve_gzip(self) -> None:
         packed = gzip.compress(b"squeezed " * 500, mtime=0)
-        self._send(packed, headers=(("Content-Encoding", "gzip"), ("Content-Type", "text/plain")))
+        self.send(packed, headers=(("Content-Encoding", "gzip"), ("Content-Type", "text/plain")))
 
     def serve_deflate(self) -> None:
-        self._send(zlib.compress(b"squeezed " * 500), headers=(("Content-Encoding", "deflate"),))
+        self.send(zlib.compress(b"squeezed " * 500), headers=(("Content-Encoding", "deflate"),))
 
     def serve_unpackable(self) -> None:
-        self._send(b"this was never packed", headers=(("Content-Encoding", "gzip"),))
+        self.send(b"this was never packed", headers=(("Content-Encoding", "gzip"),))
 
     def serve_private(self) -> None:
         if "Authorization" in self.headers:
-            self._send(b"welcome")
+            self.send(b"welcome")
         else:
             challenge = 'Digest realm="r", nonce="abc", qop="auth", algorithm=MD5'
-            self._send(b"", 401, (("WWW-Authenticate", challenge),))
+            self.send(b"", 401, (("WWW-Authenticate", challenge),))
 
     def serve_echo(self) -> None:
         found = {
@@ -248,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
             "key": self.headers.get("Idempotency-Key"),
             "hit": self.hit,
         }
-        self._send(json.dumps(found).encode(), headers=(("Content-Type", "application/json"),))
+        self.send(json.dumps(found).encode(), headers=(("Content-Type", "application/json"),))
 
     def serve_keys(self) -> None:
         """Answer with the keys that came so far; `/keys/name/2` answers 503 to the first two."""
@@ -256,33 +261,40 @@ class _Handler(BaseHTTPRequestHandler):
         keys = self.keys_by_name.setdefault(name, [])
         keys.append(self.headers.get("Idempotency-Key"))
         status = 503 if len(keys) <= int(failures or 0) else 200
-        self._send(json.dumps(keys).encode(), status)
+        self.send(json.dumps(keys).encode(), status)
 
     def serve_relocated(self) -> None:
         """Send whoever comes on to `/keys/name`, with the same request."""
         keys = self.keys_by_name.setdefault(self.argument, [])
         keys.append(self.headers.get("Idempotency-Key"))
-        self._send(b"", 307, (("Location", f"/keys/{self.argument}"),))
+        self.send(b"", 307, (("Location", f"/keys/{self.argument}"),))
 
     def serve_deletable(self) -> None:
         """Be there once. `/deletable/410/name` says so the second time."""
         status, _, _ = self.argument.partition("/")
-        self._send(b"deleted" if self.hit == 1 else b"what?", 200 if self.hit == 1 else int(status))
+        self.send(b"deleted" if self.hit == 1 else b"what?", 200 if self.hit == 1 else int(status))
 
     def serve_count(self) -> None:
-        self._send(str(self.hit).encode())
+        self.send(str(self.hit).encode())
 
     def serve_lines(self) -> None:
-        self._begin_chunks("text/plain")
+        self.begin_chunks("text/plain")
         for line in LINES:
-            self._send_chunk(line)
-        self._send_chunk(b"")
+            self.send_chunk(line)
+        self.send_chunk(b"")
 
     def serve_events(self) -> None:
-        self._begin_chunks("text/event-stream")
+        self.begin_chunks("text/event-stream")
         for event in EVENTS:
-            self._send_chunk(event)
-        self._send_chunk(b"")
+            self.send_chunk(event)
+        self.send_chunk(b"")
+
+    def serve_ticks(self) -> None:
+        """Send events that are others each time, as those of the world are."""
+        self.begin_chunks("text/event-stream")
+        for number in range(3):
+            self.send_chunk(f"id: {number}\ndata: tick {number} of {self.hit}\n\n".encode())
+        self.send_chunk(b"")
 
     def serve_big(self) -> None:
         count = int(self.argument) * 1_000_000 // len(BIG_CHUNK)
@@ -298,15 +310,15 @@ class _Handler(BaseHTTPRequestHandler):
     def serve_pausing(self) -> None:
         """Send a chunk, then another one as soon as somebody asks for /resume."""
         self.go_on.clear()
-        self._begin_chunks("text/plain")
-        self._send_chunk(LINES[0])
+        self.begin_chunks("text/plain")
+        self.send_chunk(LINES[0])
         self.go_on.wait()
-        self._send_chunk(LINES[1])
-        self._send_chunk(b"")
+        self.send_chunk(LINES[1])
+        self.send_chunk(b"")
 
     def serve_resume(self) -> None:
         self.go_on.set()
-        self._send(b"")
+        self.send(b"")
 
     def serve_trickle(self) -> None:
         """Send pieces of any size at any time, framed in one of three ways."""
@@ -320,11 +332,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(sum(map(len, pieces))))
         self.end_headers()
         for piece in pieces:
-            self._send_chunk(piece) if framing == "chunks" else self.wfile.write(piece)
+            self.send_chunk(piece) if framing == "chunks" else self.wfile.write(piece)
             self.wfile.flush()
             time.sleep(draw.choice([0, 0.002 * draw.random()]))
         if framing == "chunks":
-            self._send_chunk(b"")
+            self.send_chunk(b"")
         self.close_connection = framing == "end"
 
     def serve_mute(self) -> None:
@@ -348,9 +360,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def serve_stalling(self) -> None:
         """Send two chunks, then nothing."""
-        self._begin_chunks("text/plain")
-        self._send_chunk(LINES[0])
-        self._send_chunk(LINES[1])
+        self.begin_chunks("text/plain")
+        self.send_chunk(LINES[0])
+        self.send_chunk(LINES[1])
         self._wait_for_client_to_leave()
 
     def serve_broken(self) -> None:
@@ -372,31 +384,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def serve_changing(self) -> None:
         """Begin with the number of the hit."""
-        self._send(f"{self.hit} is another beginning".encode())
+        self.send(f"{self.hit} is another beginning".encode())
 
     def serve_tagged(self) -> None:
         """Send equal bytes under another ETag."""
-        self._send(b"same bytes", headers=(("ETag", f'"{self.hit}"'),))
+        self.send(b"same bytes", headers=(("ETag", f'"{self.hit}"'),))
 
     def serve_failing(self) -> None:
         """Answer well once, then 503."""
-        self._send(b"same bytes", 200 if self.hit == 1 else 503)
+        self.send(b"same bytes", 200 if self.hit == 1 else 503)
 
     def serve_shrinking(self) -> None:
         """Send less each time."""
-        self._send(b"x" * (100 // self.hit))
+        self.send(b"x" * (100 // self.hit))
 
     def serve_busy(self) -> None:
         """Answer 503 twice, then well."""
         if self.hit > 2:
-            self._send(b"at last")
+            self.send(b"at last")
         else:
-            self._send(b"busy", 503, (("Retry-After", "0"),))
+            self.send(b"busy", 503, (("Retry-After", "0"),))
 
     def serve_torn(self) -> None:
         """Break off in a chunk, behind its size, behind its bytes, or where a size should be."""
-        self._begin_chunks("text/plain")
-        self._send_chunk(LINES[0])
+        self.begin_chunks("text/plain")
+        self.send_chunk(LINES[0])
         self.wfile.write(TORN_ENDS[self.argument])
         self.close_connection = True
 
@@ -412,12 +424,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Store and give back objects, as an object store does."""
         if self.command == "PUT":
             self.objects[self.argument] = self.body
-            self._send(b"", headers=(("ETag", f'"{hashlib.md5(self.body).hexdigest()}"'),))
+            self.send(b"", headers=(("ETag", f'"{hashlib.md5(self.body).hexdigest()}"'),))
         elif self.argument in self.objects:
-            self._send(self.objects[self.argument])
+            self.send(self.objects[self.argument])
         else:
             missing = b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>"
-            self._send(missing, 404, (("Content-Type", "application/xml"),))
+            self.send(missing, 404, (("Content-Type", "application/xml"),))
 
     def serve_procedure(self) -> None:
         """Add the arguments of a remote procedure call."""
@@ -426,7 +438,7 @@ class _Handler(BaseHTTPRequestHandler):
         numbers, _ = xmlrpc.client.loads(self.body)
         total = sum(int(str(number)) for number in numbers)
         answer = xmlrpc.client.dumps((total,), methodresponse=True)
-        self._send(answer.encode(), headers=(("Content-Type", "text/xml"),))
+        self.send(answer.encode(), headers=(("Content-Type", "text/xml"),))
 
     def serve_tunnel(self) -> None:
         """Be a proxy: hand bytes on in both directions until one side leaves."""
@@ -452,10 +464,10 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def main(arguments: list[str]) -> None:
+def serve(handler: type[Handler], arguments: list[str]) -> None:
     """Serve until killed; print the port first."""
-    _Handler.log_path = arguments[0]
-    server = _Server(("127.0.0.1", 0), _Handler)
+    handler.log_path = arguments[0]
+    server = _Server(("127.0.0.1", 0), handler)
     if len(arguments) > 1:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(arguments[1])
@@ -465,4 +477,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(Handler, sys.argv[1:])

@@ -50,8 +50,8 @@ def test_a_request_outside_a_cell_passes_and_the_witness_is_told(
         fetching("POST", service.url("/echo"))()
 
     (get,) = witness.observations
-    assert get.startswith(f"aiohttp GET {service.url('/hello?token=hash:')}")
-    assert witness.acts == [f"aiohttp POST {service.url('/echo')}"]
+    assert get.startswith(f"sends GET {service.url('/hello?token=hash:')}")
+    assert witness.acts == [f"sends POST {service.url('/echo')} through aiohttp"]
 
 
 def test_a_witness_that_closes_the_world_stops_a_request_before_it_is_sent(
@@ -92,7 +92,9 @@ def test_a_web_socket_passes_and_the_witness_is_told(witness: FakeWitness) -> No
         answer = asyncio.run(talk_over_a_web_socket())
 
     assert answer == "hello you"
-    assert [act.partition(" by GET")[0] for act in witness.acts] == ["aiohttp connection upgraded"]
+    assert [act.partition(" that GET")[0] for act in witness.acts] == [
+        "talks over a connection of aiohttp"
+    ]
 
 
 def test_an_upgrade_is_stopped_where_the_world_is_closed(service: HttpService) -> None:

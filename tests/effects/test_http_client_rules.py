@@ -389,9 +389,9 @@ def test_a_request_outside_a_cell_passes_and_the_witness_is_told(
     with suspended():
         fetch(service.url("/echo"), data=b"x")
 
-    told = [what for what, _ in witness.crossings if what.startswith("http.client")]
-    assert told[0].startswith(f"http.client GET {service.url('/hello?token=hash:')}")
-    assert told[1:] == [f"http.client POST {service.url('/echo')}"]
+    told = [what for what, _ in witness.crossings if what.endswith(" through http.client")]
+    assert told[0].startswith(f"sends GET {service.url('/hello?token=hash:')}")
+    assert told[1:] == [f"sends POST {service.url('/echo')} through http.client"]
     assert "sk-1" not in repr(witness.crossings)
 
 
@@ -418,7 +418,9 @@ def test_an_upgraded_connection_is_told_to_the_witness(
     conn.close()
 
     assert status == 101
-    assert witness.acts == [f"http.client connection upgraded by GET {service.url('/upgrade')}"]
+    assert witness.acts == [
+        f"talks over a connection of http.client that GET {service.url('/upgrade')} upgraded"
+    ]
 
 
 def test_an_exception_of_a_recorded_head_is_met_by_http_client_itself(

@@ -264,8 +264,8 @@ def test_a_request_outside_a_cell_passes_and_the_witness_is_told(
         lib.post(service.url("/echo"))
 
     (get,) = witness.observations
-    assert get.startswith(f"{lib.__name__} GET {service.url('/hello?token=hash:')}")
-    assert witness.acts == [f"{lib.__name__} POST {service.url('/echo')}"]
+    assert get.startswith(f"sends GET {service.url('/hello?token=hash:')}")
+    assert witness.acts == [f"sends POST {service.url('/echo')} through {lib.__name__}"]
 
 
 def test_a_witness_that_closes_the_world_stops_a_request_before_it_is_sent(
@@ -290,7 +290,9 @@ def test_an_upgraded_connection_is_told_to_the_witness(
         response = lib.get(service.url("/upgrade"), headers=upgrade)
 
     assert response.status_code == 101
-    assert witness.acts == [f"{lib.__name__} connection upgraded by GET {service.url('/upgrade')}"]
+    assert witness.acts == [
+        f"talks over a connection of {lib.__name__} that GET {service.url('/upgrade')} upgraded"
+    ]
 
 
 def test_other_transports_are_not_hooked(lib: Any) -> None:

@@ -312,9 +312,9 @@ def test_a_request_outside_a_cell_passes_and_the_witness_is_told(
     with suspended():
         requests.post(service.url("/echo"))
 
-    told = [what for what, _ in witness.crossings if what.startswith("urllib3")]
-    assert told[0].startswith(f"urllib3 GET {service.url('/hello?token=hash:')}")
-    assert told[1:] == [f"urllib3 POST {service.url('/echo')}"]
+    told = [what for what, _ in witness.crossings if what.endswith(" through urllib3")]
+    assert told[0].startswith(f"sends GET {service.url('/hello?token=hash:')}")
+    assert told[1:] == [f"sends POST {service.url('/echo')} through urllib3"]
     assert "sk-1" not in repr(witness.crossings)
 
 
@@ -353,7 +353,7 @@ def test_an_answer_of_an_unknown_kind_is_told_and_not_recorded(
     assert found == b"strange"
     assert recorded.outcome is not None
     assert recorded.outcome.ending is Ending.ABANDONED
-    assert witness.acts == [f"urllib3 answer of an unknown kind to GET {service.url('/hello')}"]
+    assert witness.acts == [f"gets an unknown kind of answer to GET {service.url('/hello')}"]
 
 
 def test_an_upgraded_connection_is_told_to_the_witness(
@@ -366,7 +366,9 @@ def test_an_upgraded_connection_is_told_to_the_witness(
         response = requests.get(service.url("/upgrade"), headers=upgrade)
 
     assert response.status_code == 101
-    assert witness.acts == [f"urllib3 connection upgraded by GET {service.url('/upgrade')}"]
+    assert witness.acts == [
+        f"talks over a connection of urllib3 that GET {service.url('/upgrade')} upgraded"
+    ]
 
 
 def test_a_connection_that_is_taken_out_of_a_response_is_told(
@@ -376,7 +378,7 @@ def test_a_connection_that_is_taken_out_of_a_response_is_told(
     with FakePort().cell(), requests.get(service.url("/lines"), stream=True) as response:
         assert response.raw._fp.fp.raw is not None
 
-    assert witness.acts == [f"urllib3 connection taken over after GET {service.url('/lines')}"]
+    assert witness.acts == [f"takes over a connection of urllib3 after GET {service.url('/lines')}"]
 
 
 def test_urllib3_and_requests_are_hooked_when_they_are_imported_and_not_imported_before() -> None:
