@@ -34,8 +34,9 @@ def lines_of(found: Compared) -> Iterator[str]:
         "that it does not hold"
     )
     yield f"  differ   {len(found.verdict.expected)} as listed, {len(found.verdict.unexpected)} new"
-    for test in found.unsteady:
-        yield f"  unsteady {test}"
+    for each in found.unsteady:
+        yield f"  unsteady {each}"
+        yield f"           {_last_lines(found, each.test)}"
     for each in found.verdict.unexpected:
         yield f"  new      {each}"
         yield f"           {_last_lines(found, each.test)}"

@@ -25,7 +25,14 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.transparency import page
-from tests.transparency.compare import Verdict, differences, judge, read_expected, within
+from tests.transparency.compare import (
+    Difference,
+    Verdict,
+    differences,
+    judge,
+    read_expected,
+    within,
+)
 from tests.transparency.kernels import KERNELS, Again, KernelLostError, Ran, replay, run_suite
 from tests.transparency.suites import SUITES, Suite, fetch, unpack
 
@@ -46,7 +53,7 @@ class Compared:
     suite: Suite
     ran: dict[str, Ran]
     verdict: Verdict
-    unsteady: tuple[str, ...]
+    unsteady: tuple[Difference, ...]
     again: Again
     redone: Again | None
 
@@ -103,7 +110,7 @@ def compare(suite: Suite, archives: Path, scratch: Path, *, is_slice: bool) -> C
     expected = within(read_expected(EXPECTED, suite.name), ran["stock"].outcomes)
     outcomes = {kind: dict(each.outcomes) for kind, each in ran.items()}
     verdict = judge(differences(outcomes["stock"], outcomes["durable"]), expected)
-    first = verdict.doubtful
+    first = (*verdict.unexpected, *verdict.gone)
     for look in range(2, LOOKS + 1):
         if not verdict.doubtful:
             break
@@ -116,7 +123,7 @@ def compare(suite: Suite, archives: Path, scratch: Path, *, is_slice: bool) -> C
         suite,
         ran,
         verdict,
-        tuple(each for each in first if each not in verdict.doubtful),
+        tuple(each for each in first if each.test not in verdict.doubtful),
         replay(home, _REPLAY_S, is_redone=False),
         replay(home, _REPLAY_S, is_redone=True) if suite.is_redone else None,
     )
