@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import unicodedata
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "stdout",
     "table",
     "visible",
+    "visible_output",
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
@@ -33,6 +35,7 @@ RunArgument = Annotated[
 ]
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_OBEYED = re.compile(r"(\x1b\[[0-9;]*m|\r(?=[^\n]|$)|\r\n)")
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -73,6 +76,12 @@ def visible(text: str) -> str:
         each if each in "\n\t" or unicodedata.category(each) not in _UNSEEN else ascii(each)[1:-1]
         for each in text
     )
+
+
+def visible_output(text: str) -> str:
+    """As `visible`, but colours stay, and a carriage return: outputs have them for good."""
+    pieces = _OBEYED.split(text)
+    return "".join(piece if at % 2 else visible(piece) for at, piece in enumerate(pieces))
 
 
 def age(wall_ns: int) -> str:

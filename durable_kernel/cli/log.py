@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, stdout, table
+from durable_kernel.cli.console import (
+    JsonFlag,
+    RunArgument,
+    open_store,
+    print_json,
+    stdout,
+    table,
+    visible,
+)
 from durable_kernel.headless.choosing import outline_of
 from durable_kernel.history import RecordCodec, position_history
 from durable_kernel.history.views import call_views
@@ -43,6 +51,10 @@ def log(
         ending = row["ending"] + (f": {row['error']}" if row["error"] else "")
         ending += " (reused)" if row["is_reused"] else ""
         drawn.add_row(
-            row["effect"], row["announced_at"], escape(row["label"]), escape(ending), received
+            row["effect"],
+            row["announced_at"],
+            escape(visible(row["label"])),
+            escape(visible(ending)),
+            received,
         )
     stdout().print(drawn)

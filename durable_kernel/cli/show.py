@@ -9,7 +9,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, stdout, table
+from durable_kernel.cli.console import (
+    JsonFlag,
+    RunArgument,
+    open_store,
+    print_json,
+    stdout,
+    table,
+    visible,
+    visible_output,
+)
 from durable_kernel.errors import UsageError
 from durable_kernel.headless.choosing import outline_of
 from durable_kernel.history import Outline, RecordCodec, position_history
@@ -45,11 +54,17 @@ def show(
         f"[bold]{place.run_id}[/]  {escape(str(place.meta.notebook or ''))}  "
         f"[bold]{summed.status}[/]"
     )
+    if not place.is_signed:
+        console.print(
+            "[bold yellow]foreign[/]: META is not signed with your key. Nothing of this run is "
+            f"executed; `durable trust {place.run_id}` shows what would be.",
+            soft_wrap=True,
+        )
     console.print(_drawn(document["cells"]))
     for doubt in document["acts_in_doubt"] if summed.in_doubt else []:
         console.print(
-            f"[bold yellow]in doubt[/]: {escape(doubt['label'])} (effect {doubt['effect']}, "
-            f"announced {doubt['announced_at']}). "
+            f"[bold yellow]in doubt[/]: {escape(visible(doubt['label']))} "
+            f"(effect {doubt['effect']}, announced {doubt['announced_at']}). "
             f"`durable resolve {place.run_id} {doubt['effect']}` decides."
         )
     for decision in document["queued_decisions"]:
@@ -67,6 +82,7 @@ def _document(
         **outline_view(outline),
         **asdict(summed),
         "folder": str(place.folder),
+        "is_meta_signed": place.is_signed,
         "queued_decisions": [{"effect": each.effect, "choice": each.choice} for each in queued],
         "cells": [position_view(each) for each in outline.positions],
     }
@@ -79,10 +95,12 @@ def _drawn(cells: list[dict[str, Any]]) -> Table:
         counts = ", ".join(f"{number} {kind}" for kind, number in view["counts"].items())
         wall = f"{view['costs']['wall_s']:.2f} s" if "wall_s" in view["costs"] else ""
         calls = str(view["calls"]) + (f" ({view['reused']:,} reused)" if view["reused"] else "")
-        drawn.add_row(str(view["position"]), view["status"], escape(first), calls, counts, wall)
+        drawn.add_row(
+            str(view["position"]), view["status"], escape(visible(first)), calls, counts, wall
+        )
         for crossing in view["unrecorded"]:
             sort = "[yellow]unrecorded[/]" if crossing["is_act"] else "reads"
-            drawn.add_row("", sort, escape(f"{crossing['where']}: it {crossing['what']}"))
+            drawn.add_row("", sort, escape(visible(f"{crossing['where']}: it {crossing['what']}")))
     return drawn
 
 
@@ -97,10 +115,11 @@ def _show_cell(place: RunPlace, outline: Outline, cell: int, *, as_json: bool) -
         return
     console = stdout()
     console.print(f"[bold]cell {cell}[/]")
-    console.print(escape(found.cell.source), highlight=False)
+    console.print(escape(visible(found.cell.source)), highlight=False)
     console.print("[bold]outputs[/]")
     for output in outputs:
-        console.print(escape(_text_of(output)), end="", highlight=False, soft_wrap=True)
+        text = visible_output(_text_of(output))
+        console.print(escape(text), end="", highlight=False, soft_wrap=True)
 
 
 def _text_of(output: dict[str, Any]) -> str:

@@ -339,6 +339,7 @@ class _Runner:
             DURABLE_RUN=self._place.run_id,
             DURABLE_RESUME="match",
             DURABLE_HOME=str(self._store.home),
+            DURABLE_KEY_FILE=str(self._store.key_path),
             DURABLE_NOTEBOOK=str(self._request.notebook.resolve()),
             PYTHONHASHSEED=environment.get("PYTHONHASHSEED", "0"),
         )

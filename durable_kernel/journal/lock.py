@@ -10,6 +10,7 @@ the writer's check of its place (`writer.py`) show a second writer there after t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -25,6 +26,7 @@ from durable_kernel.journal.files import open_regular
 
 LOCK_NAME = "LOCK"
 HOLDER_BYTES_MAX = 4096
+_NO_FILE = frozenset({errno.EISDIR, errno.ENXIO})  # a folder; a socket
 _ADVICE = "Nothing was changed. Remove it: the file LOCK holds nothing and is made anew."
 RETRY_EVERY_S = 0.01
 LOOK_S_MAX = 0.05  # `is_locked` holds a shared lock for an instant; that must not refuse a writer
@@ -44,6 +46,8 @@ class RunLock:
         try:
             fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
             found = f"it can't be opened to be locked ({error.strerror})"
             raise JournalCorruptError(folder / LOCK_NAME, 0, found, _ADVICE) from None
         try:

@@ -32,6 +32,7 @@ from durable_kernel.errors import (
 from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
 from durable_kernel.journal.files import read_regular
 from durable_kernel.store import search
+from durable_kernel.store.binding import KERNEL, NOTEBOOK, bound_at, keys_of, newest_holder
 from durable_kernel.store.files import first_free, held_lock, replace_file
 from durable_kernel.store.index import Index
 from durable_kernel.store.keys import FRAMES, INBOX, REDACTED, SEALED, TRUST, Keys
@@ -48,9 +49,6 @@ from durable_kernel.store.trust import (
     encode_trust,
     examine,
 )
-
-KERNEL = "kernel"
-NOTEBOOK = "notebook"
 
 
 class Store:
@@ -79,7 +77,9 @@ class Store:
         self.home = Path(os.path.abspath(home if home is not None else default_home(environ)))
         self.runs = self.home / "runs"
         key_file = environ.get("DURABLE_KEY_FILE")
-        key_path = Path(key_file).expanduser() if key_file else self.home / "key"
+        # Absolute: a kernel runs in the folder of its notebook.
+        own = Path(os.path.abspath(Path(key_file).expanduser())) if key_file else None
+        key_path = own or self.home / "key"
         self._keys = Keys(key_path, entropy, disk)
         self._shelf = Shelf(
             self.home, self._keys, entropy=entropy, disk=disk, machine_id=machine_id
@@ -92,6 +92,11 @@ class Store:
         return f"<Store {self.home}>"
 
     # --- keys ----------------------------------------------------------------------------------
+
+    @property
+    def key_path(self) -> Path:
+        """The key file: DURABLE_KEY_FILE, else `key` in the store. Absolute."""
+        return self._keys.path
 
     def user_key(self) -> bytes:
         """Return the user's 32 bytes, created on first use. Raises UsageError: see `keys.py`."""
@@ -273,7 +278,7 @@ class Store:
             if known.damage:
                 self._shelf.set_aside(place.run_id)
             changed = self._shelf.write(meta)
-            for sort, key in _keys_of(meta):
+            for sort, key in keys_of(meta):
                 self._index.drop(sort, key, meta.run_id)
             return changed
 
@@ -423,17 +428,17 @@ class Store:
         indexed = self._index.get(sort, key)
         if indexed is not None and self.exists(indexed):
             place = self._shelf.read(indexed)
-            if place.meta.archived_ns is None and (sort, key) in _keys_of(place.meta):
+            if place.meta.archived_ns is None and (sort, key) in keys_of(place.meta):
                 return place
         elif self._index.lacks(sort, key, self.runs):
             return None
-        found = _newest_holder(self._shelf, sort, key)
+        found = newest_holder(self._shelf, sort, key)
         # A cache: a store that can't be written can still be read. Under the lock, and looked at
         # again: somebody may be binding this key just now.
         if self.runs.is_dir():
             with suppress(UsageError, JournalFullError, OSError), self._changing():
                 self._reindex()
-                found = _newest_holder(self._shelf, sort, key)
+                found = newest_holder(self._shelf, sort, key)
         return found
 
     def _reindex(self) -> None:
@@ -444,8 +449,8 @@ class Store:
             is_whole = is_whole and not place.damage
             if place.meta.archived_ns is not None:
                 continue
-            for sort, key in _keys_of(place.meta):
-                bound = _bound_at(sort, place.meta)
+            for sort, key in keys_of(place.meta):
+                bound = bound_at(sort, place.meta)
                 newest[sort, key] = max(newest.get((sort, key), bound), bound)
         if is_whole:
             self._index.replace({each: run_id for each, (_, run_id) in newest.items()})
@@ -474,25 +479,5 @@ class Store:
                 self._index.mark_complete(self.runs)
 
     def _index_keys(self, meta: Meta) -> None:
-        for sort, key in _keys_of(meta):
+        for sort, key in keys_of(meta):
             self._index.put(sort, key, meta.run_id)
-
-
-def _keys_of(meta: Meta) -> list[tuple[str, str]]:
-    """Return the keys by which META wants its run to be found."""
-    keys_of_run = [(KERNEL, meta.kernel_id), (NOTEBOOK, meta.notebook)]
-    return [(sort, key) for sort, key in keys_of_run if key]
-
-
-def _newest_holder(shelf: Shelf, sort: str, key: str) -> RunPlace | None:
-    """Return the live run that was bound to this key last, by METAs alone."""
-    holders = [
-        place
-        for place in shelf.mentioning(key)
-        if place.meta.archived_ns is None and (sort, key) in _keys_of(place.meta)
-    ]
-    return max(holders, key=lambda place: _bound_at(sort, place.meta), default=None)
-
-
-def _bound_at(sort: str, meta: Meta) -> tuple[int, str]:
-    return (meta.kernel_bound_ns if sort == KERNEL else meta.notebook_bound_ns), meta.run_id

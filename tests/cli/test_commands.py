@@ -191,6 +191,26 @@ def test_no_other_file_of_a_run_is_waited_for(
         doubtful.replayed()
 
 
+def test_a_foreign_run_is_called_so(durable: Durable, doubtful: Notebook) -> None:
+    assert "foreign" not in durable("show", RUN_ID).out
+    (doubtful.home / "key").write_bytes(b"\x01" * 32)
+
+    shown = durable("show", RUN_ID)
+
+    assert "foreign: META is not signed with your key" in shown.out
+    assert durable("show", RUN_ID, "--json").document["is_meta_signed"] is False
+
+
+def test_outputs_keep_their_colours_and_command_no_terminal(
+    durable: Durable, notebook: Notebook
+) -> None:
+    notebook.lived(r"print('\x1b[31mred\x1b[0m \x1b]52;c;c3RvbGVu\x07 \x1b[2J', end='')")
+
+    shown = durable("show", RUN_ID, "--cell", "0").out.partition("outputs")[2]
+
+    assert shown == "\n\x1b[31mred\x1b[0m \\x1b]52;c;c3RvbGVu\\x07 \\x1b[2J"
+
+
 # --- log ------------------------------------------------------------------------------------------
 
 

@@ -135,6 +135,20 @@ def test_a_lost_key_is_told_and_the_run_is_taken_over(machine: Machine) -> None:
     assert (done.returncode, machine.drawn()) == (0, first)
 
 
+def test_a_key_file_may_be_named_from_here(machine: Machine) -> None:
+    """A kernel runs in the folder of its notebook, and has to find the same file."""
+    below = machine.folder / "below"
+    below.mkdir()
+    (machine.folder / "n.ipynb").rename(below / "n.ipynb")
+    (below / "mark").touch()
+    relative = Machine(machine.home, Path("mounted/key"), machine.folder)
+
+    done = relative.durable("run", "below/n.ipynb", "-o", "out.ipynb", "--run", "another")
+
+    assert done.returncode == 0
+    assert not (below / "mounted").exists()
+
+
 def _open_to_others(key: Path) -> None:
     key.chmod(0o644)
 

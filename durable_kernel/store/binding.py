@@ -1,0 +1,35 @@
+"""Binding: the keys by which a run wants to be found, and who has one of them, by METAs alone.
+
+Of several runs that name one kernel or notebook, the one that was bound to it last has it.
+"""
+
+from __future__ import annotations
+
+from durable_kernel.store.meta import Meta
+from durable_kernel.store.shelf import RunPlace, Shelf
+
+__all__ = ["KERNEL", "NOTEBOOK", "bound_at", "keys_of", "newest_holder"]
+
+KERNEL = "kernel"
+NOTEBOOK = "notebook"
+
+
+def keys_of(meta: Meta) -> list[tuple[str, str]]:
+    """Return the keys by which META wants its run to be found."""
+    keys_of_run = [(KERNEL, meta.kernel_id), (NOTEBOOK, meta.notebook)]
+    return [(sort, key) for sort, key in keys_of_run if key]
+
+
+def newest_holder(shelf: Shelf, sort: str, key: str) -> RunPlace | None:
+    """Return the live run that was bound to this key last. Looks through all METAs."""
+    holders = [
+        place
+        for place in shelf.mentioning(key)
+        if place.meta.archived_ns is None and (sort, key) in keys_of(place.meta)
+    ]
+    return max(holders, key=lambda place: bound_at(sort, place.meta), default=None)
+
+
+def bound_at(sort: str, meta: Meta) -> tuple[int, str]:
+    """Return what orders the runs that have one key."""
+    return (meta.kernel_bound_ns if sort == KERNEL else meta.notebook_bound_ns), meta.run_id
