@@ -24,7 +24,7 @@ from durable_kernel.headless.choosing import outline_of
 from durable_kernel.history import Outline, RecordCodec, position_history
 from durable_kernel.history.views import outline_view, outputs_view, position_view
 from durable_kernel.journal import is_locked
-from durable_kernel.runtime import queued_resolutions
+from durable_kernel.runtime import inbox_of, queued_resolutions
 from durable_kernel.store import RunPlace, RunSummary, Store, summary
 
 __all__ = ["show"]
@@ -72,6 +72,10 @@ def show(
             f"A decision waits for the next start: effect {decision['effect']}: "
             f"{decision['choice']}."
         )
+    for message in document["refused_messages"]:
+        console.print(
+            f"A message is not used: {escape(visible(message['why']))} ({message['path']})"
+        )
 
 
 def _document(
@@ -84,6 +88,9 @@ def _document(
         "folder": str(place.folder),
         "is_meta_signed": place.is_signed,
         "queued_decisions": [{"effect": each.effect, "choice": each.choice} for each in queued],
+        "refused_messages": [
+            {"path": str(each.path), "why": each.why} for each in inbox_of(store, place).refused()
+        ],
         "cells": [position_view(each) for each in outline.positions],
     }
 

@@ -19,6 +19,7 @@ from durable_kernel.journal.segments import TEMPORARY_SUFFIX
 # "Not now" rather than "this disk is failing": no space, quota, size limit, too many open files.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE})
 
+_OF_SOCKETS = frozenset({errno.ENXIO, errno.EOPNOTSUPP})  # Linux, macOS
 _SORTS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a FIFO"),
@@ -37,7 +38,7 @@ def open_regular(path: Path, advice: str = "") -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno != errno.ENXIO:  # what opening a socket gives
+        if error.errno not in _OF_SOCKETS:
             raise
         raise JournalCorruptError(path, 0, _stands_here(path.stat().st_mode), advice) from None
     mode = os.fstat(fd).st_mode

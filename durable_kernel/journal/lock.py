@@ -26,7 +26,7 @@ from durable_kernel.journal.files import open_regular
 
 LOCK_NAME = "LOCK"
 HOLDER_BYTES_MAX = 4096
-_NO_FILE = frozenset({errno.EISDIR, errno.ENXIO})  # a folder; a socket
+_NO_FILE = frozenset({errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP})  # a folder; a socket
 _ADVICE = "Nothing was changed. Remove it: the file LOCK holds nothing and is made anew."
 RETRY_EVERY_S = 0.01
 LOOK_S_MAX = 0.05  # `is_locked` holds a shared lock for an instant; that must not refuse a writer

@@ -152,6 +152,23 @@ def test_resolve_checks_the_answer_while_its_author_is_there(
     assert doubtful.queued() == []
 
 
+def test_a_message_that_is_not_used_is_shown_and_left_where_it_is(
+    durable: Durable, doubtful: Notebook
+) -> None:
+    """Only the run's kernel puts it aside; a reader changes nothing."""
+    message = doubtful.folder / "inbox" / ("0" * 32)
+    message.parent.mkdir()
+    message.write_bytes(b"rubbish")
+
+    said = durable("show", RUN_ID)
+
+    assert "A message is not used: it is damaged" in said.out
+    assert durable("show", RUN_ID, "--json").document["refused_messages"] == [
+        {"path": str(message), "why": "it is damaged"}
+    ]
+    assert message.exists()
+
+
 def test_resolve_without_a_doubt_is_refused(durable: Durable, notebook: Notebook) -> None:
     notebook.lived("x = 1")
 
