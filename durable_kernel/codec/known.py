@@ -78,10 +78,13 @@ class KnownSecrets:
         self._lock = threading.Lock()
         self._names: dict[str, str] = {}
         self._found: tuple[tuple[str, ...], tuple[bytes, ...]] = (), ()
+        self._beginnings: tuple[bytes, ...] = ()
         self._pattern: re.Pattern[str] | None = None
         self._bytes_pattern: re.Pattern[bytes] | None = None
         self.longest = 0
         """Bytes of the longest form."""
+        self.is_armed = False
+        """Whether anything is looked for. Plain, because each frame asks."""
 
     def __repr__(self) -> str:
         return f"<KnownSecrets, {len(self._found[0])} forms>"  # never a value
@@ -134,18 +137,15 @@ class KnownSecrets:
             self.longest = max(map(len, encoded))
             self._pattern = re.compile("|".join(map(re.escape, texts)))
             self._bytes_pattern = re.compile(b"|".join(map(re.escape, encoded)))
+            self._beginnings = tuple(each[:_BEGINNING] for each in encoded)
             self._found = texts, encoded
+            self.is_armed = True
         return True
 
     def note_variable(self, name: str, value: str) -> None:
         """Register what is secret in a variable of the environment."""
         for found_name, found in secrets_of_variable(name, value):
             self.register(found_name, found)
-
-    @property
-    def is_armed(self) -> bool:
-        """Tell whether anything is looked for."""
-        return bool(self._names)
 
     # --- looking --------------------------------------------------------------------------------
 
@@ -165,13 +165,13 @@ class KnownSecrets:
 
     def may_begin_in(self, content: bytes) -> bool:
         """Tell whether these bytes end in the middle of a registered value."""
-        for form in self._found[1]:
-            tail = content[1 - len(form) :]
-            start = tail.find(form[:_BEGINNING])
+        tail = content[1 - self.longest :]
+        for form, beginning in zip(self._found[1], self._beginnings, strict=False):
+            start = tail.find(beginning)
             while start >= 0:
                 if form.startswith(tail[start:]):
                     return True
-                start = tail.find(form[:_BEGINNING], start + 1)
+                start = tail.find(beginning, start + 1)
         return False
 
     # --- replacing ------------------------------------------------------------------------------

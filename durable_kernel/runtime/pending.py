@@ -19,7 +19,7 @@ from durable_kernel.journal import Journal
 from durable_kernel.ports import Ending, Lane, Outcome
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.storing import Storing
-from durable_kernel.runtime.watching import Watch
+from durable_kernel.runtime.watching import Watching
 
 __all__ = ["Packed", "Pending", "lost_sentence"]
 
@@ -44,7 +44,7 @@ class Pending:
         self._stream_bytes = 0
         self._packed: list[tuple[LiveStep | None, Packed]] = []
         self._lost: dict[LiveStep, JournalFullError] = {}
-        self._watches: dict[LiveStep, Watch] = {}
+        self._watching = Watching(storing.secrets)
 
     def enter(self) -> None:
         """Begin a position: nothing counted."""
@@ -96,9 +96,7 @@ class Pending:
         self._collect_reused()
         self._collect_stream()
         self._packed.append((step, self._storing.pack(record)))
-        watch = self._watches[step] = Watch(self._storing.secrets, step.label, head)
-        if value is not head:  # it holds secrets: whoever reads it may print them
-            watch.register()
+        self._watching.begin(step, head, has_secrets=value is not head)
 
     def add_part(self, step: LiveStep, data: bytes) -> None:
         if step in self._lost:
@@ -132,7 +130,9 @@ class Pending:
         try:
             if (error := self._lost.pop(step, None)) is not None:
                 raise error
-            found = self._end_watch(step)
+            if self._stream:
+                self._collect_stream()  # all of it has to be looked at
+            found = self._watching.end(step)
             try:
                 packed = self._storing.settled(
                     step.lane, step.ordinal, outcome, generators, pace, found
@@ -148,13 +148,6 @@ class Pending:
         if unstorable is not None:
             raise unstorable
         return None
-
-    def _end_watch(self, step: LiveStep) -> list[tuple[str, str]]:
-        """Return what a stream told that is secret, once all of it was looked at."""
-        if self._stream:
-            self._collect_stream()
-        watch = self._watches.pop(step, None)
-        return watch.register() if watch is not None else []
 
     def _append_lost(self, step: LiveStep, outcome: Outcome) -> None:
         """Record, before anything that waits, that this outcome is lost."""
@@ -213,22 +206,16 @@ class Pending:
         if step in self._lost:
             return
         try:
-            packed = self._storing.part(step.lane, step.ordinal, pieces, self._watch_of(step))
+            content = b"".join(pieces)
+            sizes = [len(piece) for piece in pieces]
+            is_sealed = self._watching.must_seal(step, content)
+            packed = self._storing.part(
+                step.lane, step.ordinal, sizes, content, is_sealed=is_sealed
+            )
         except JournalFullError as error:  # no room for its blob
             self._lose(step, error)
             return
         self._packed.append((step, packed))
-
-    def _watch_of(self, step: LiveStep) -> Watch:
-        """Return the watch of a stream. That of a repeated one has seen what was recorded of it."""
-        watch = self._watches.get(step)
-        if watch is None:
-            are_sealed = getattr(step.parts, "are_sealed", False)
-            watch = Watch(self._storing.secrets, step.label, step.head, is_sealed=are_sealed)
-            for part in step.parts:
-                watch.must_seal(part)
-            self._watches[step] = watch
-        return watch
 
     def _lose(self, step: LiveStep, error: JournalFullError) -> None:
         """Record no more of a stream; the one who reads it goes on reading."""

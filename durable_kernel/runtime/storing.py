@@ -33,7 +33,6 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
-from durable_kernel.runtime.watching import Watch
 
 __all__ = ["RecordedParts", "Storing"]
 
@@ -90,7 +89,9 @@ class Storing:
     def pack(self, record: Record) -> tuple[int, bytes]:
         """Pack a record, registered values redacted, or sealed where replay needs them."""
         packed = self.records.pack(record)
-        return self._without_secrets(record) if self._holds_secret(packed) else packed
+        if self.secrets.is_armed and self.secrets.is_in(packed[1]):
+            return self._without_secrets(record)
+        return packed
 
     def redacted_call(self, call: Call) -> Call:
         """Return a call as it is recorded and compared, registered values redacted.
@@ -100,9 +101,10 @@ class Storing:
         secrets = self.secrets
         if not secrets.is_armed:
             return call
-        label, identity = secrets.redact_text(call.label), secrets.redacted(call.identity)
-        if label is call.label and identity is call.identity:
+        texts = (call.label, *call.identity.values())
+        if not any(type(each) is not str or secrets.is_in_text(each) for each in texts):
             return call
+        label, identity = secrets.redact_text(call.label), secrets.redacted(call.identity)
         return replace(call, label=label, identity=identity)
 
     def announced(
@@ -155,11 +157,11 @@ class Storing:
                 generators=generators,
                 pace=pace,
                 sealed=is_sealed,
-                secrets=[[name, Sealed(each)] for name, each in found] or None,
+                secrets=[[name, Sealed(each)] for name, each in found] if found else None,
             )
 
         packed = self.records.pack(record(value, None))
-        if self._holds_secret(packed):
+        if self.secrets.is_armed and self._holds_secret(packed):
             value, is_sealed = Sealed(self.records.encode([value, error])), True
             error = self.secrets.redacted(error)
             packed = self.records.pack(record(value, None))
@@ -180,11 +182,10 @@ class Storing:
         blob = self._put(self.records.encode(record.value))
         return self.records.pack(replace(record, value=None, blob=blob))
 
-    def part(self, lane: str, ordinal: int, pieces: list[bytes], watch: Watch) -> tuple[int, bytes]:
-        """Pack consecutive parts of a stream, sealed if its watch says so."""
-        joined = b"".join(pieces)
-        sizes = [len(piece) for piece in pieces]
-        is_sealed = watch.must_seal(joined)
+    def part(
+        self, lane: str, ordinal: int, sizes: list[int], joined: bytes, *, is_sealed: bool
+    ) -> tuple[int, bytes]:
+        """Pack consecutive parts of a stream, joined."""
         content: bytes | Sealed = Sealed(joined) if is_sealed else joined
         blob = None
         if len(joined) > INLINE_BYTES_MAX:
@@ -260,7 +261,7 @@ class Storing:
         return _open(self.records.decode(secret.value))
 
     def _holds_secret(self, packed: tuple[int, bytes]) -> bool:
-        return self.secrets.is_armed and self.secrets.is_in(packed[1])
+        return self.secrets.is_in(packed[1])
 
     def _without_secrets(self, record: Record) -> tuple[int, bytes]:
         redacted = self.secrets.redacted

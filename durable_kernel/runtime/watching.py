@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from durable_kernel.codec import KnownSecrets
-from durable_kernel.effects.http_answers import AnswerGuard
+from durable_kernel.effects.http_answers import AnswerGuard, is_harmless
 from durable_kernel.ports import Guard
+from durable_kernel.runtime.steps import LiveStep
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "Watching"]
 
 
 class Watch:
@@ -51,6 +52,58 @@ class Watch:
         for name, value in found:
             self._secrets.register(name, value)
         return found
+
+
+class Watching:
+    """The watches of all live answers of a run. Not locked: the port is.
+
+    Most answers are short, plain and harmless: for those no watch is made.
+    """
+
+    def __init__(self, secrets: KnownSecrets) -> None:
+        self._secrets = secrets
+        self._heads: dict[LiveStep, Any] = {}
+        self._seen: dict[LiveStep, bytes] = {}
+        self._watches: dict[LiveStep, Watch] = {}
+
+    def begin(self, step: LiveStep, head: Any, *, has_secrets: bool) -> None:
+        """Take note of a head. What it holds that is secret becomes registered at once."""
+        self._heads[step] = head
+        if has_secrets:
+            self._make(step).register()
+
+    def must_seal(self, step: LiveStep, content: bytes) -> bool:
+        """Tell whether the next parts of an answer are to be sealed."""
+        watch = self._watches.get(step)
+        if watch is None:
+            is_first = step in self._heads and step not in self._seen
+            if is_first and is_harmless(step.label, content) and not self._is_known(content):
+                self._seen[step] = content
+                return False
+            watch = self._make(step)
+        return watch.must_seal(content)
+
+    def end(self, step: LiveStep) -> list[tuple[str, str]]:
+        """Forget an answer. Returns names and values of what it told that is secret."""
+        self._heads.pop(step, None)
+        self._seen.pop(step, None)
+        watch = self._watches.pop(step, None)
+        return watch.register() if watch is not None else []
+
+    def _is_known(self, content: bytes) -> bool:
+        known = self._secrets
+        return known.is_armed and (known.is_in(content) or known.may_begin_in(content))
+
+    def _make(self, step: LiveStep) -> Watch:
+        """Make a watch that has seen what was recorded before: of a repeated call, or unwatched."""
+        head = self._heads.get(step, step.head)
+        are_sealed = getattr(step.parts, "are_sealed", False)
+        watch = Watch(self._secrets, step.label, head, is_sealed=are_sealed)
+        for part in (*step.parts, self._seen.pop(step, b"")):
+            if part:
+                watch.must_seal(part)
+        self._watches[step] = watch
+        return watch
 
 
 def _guard_of(label: str, head: Any) -> Guard | None:

@@ -1,0 +1,41 @@
+"""Secrets in a real kernel: what front ends get is what is written, without them (H18)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kernel.conftest import Start
+from tests.runtime.canary import hidden_in, plant
+
+pytestmark = pytest.mark.slow
+
+MARK = "‹secret CANARY_TOKEN›"
+
+CELLS = (
+    "import os, sys, base64\nt = os.environ['CANARY_TOKEN']\nprint(t, t.encode())",
+    "print(dict(CANARY_TOKEN=t), file=sys.stderr)",
+    "import sys; os.write(1, t.encode() + b'\\n')",
+    "from IPython.display import HTML, display\ndisplay(HTML(f'<b>{t}</b>'))",
+    "display({'application/json': {'deep': [t]}, 'text/plain': t}, raw=True)",
+    "{'a': t}",
+    "base64.b64encode(b'me:' + t.encode()).decode()",
+    "import subprocess; subprocess.run(['echo', t])",
+    "h = display('x', display_id=True)\nh.update(t)",
+    "def fails(value):\n    raise ValueError(f'no {value}')\nfails(t)",
+)
+
+
+def test_no_output_error_or_reply_of_a_kernel_holds_a_registered_value(start: Start) -> None:
+    """Also of fd 1, of children, and in what the journal keeps of all that."""
+    token = plant("kernel")
+    kernel = start(CANARY_TOKEN=token)
+
+    shown = [kernel.run(code) for code in CELLS]
+    asked = kernel.run("1", user_expressions={"e": "t"})
+    kernel.kill()
+
+    assert token not in repr([(each.messages, each.reply) for each in [*shown, asked]])
+    assert [n for n, each in enumerate(shown) if MARK not in repr(each.outputs)] == []
+    assert MARK in repr(shown[-1].reply)
+    assert MARK in repr(asked.reply)
+    assert hidden_in(kernel.folder / "home", {"token": token}) == {}

@@ -1,0 +1,225 @@
+"""Registered values: redacted where they are shown, sealed where replay needs them (H18)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from durable_kernel.runtime import records_of
+from durable_kernel.store import Store
+from tests.runtime.canary import TokenSite, hidden_in, plant
+from tests.runtime.notebooks import RUN_ID, Notebook, Session
+from tests.runtime.test_canary import NAMES
+
+IMPORT = "import durable_kernel as durable\n"
+
+
+@pytest.fixture
+def word(notebook: Notebook) -> str:
+    found = plant("word")
+    notebook.names["word"] = found
+    return found
+
+
+@pytest.fixture
+def site(notebook: Notebook) -> Iterator[TokenSite]:
+    found = TokenSite({name: plant(name.replace(" ", "_")) for name in NAMES})
+    notebook.names["url"] = found.url
+    yield found
+    found.close()
+
+
+def told(session: Session) -> str:
+    return " ".join(session.run.take_notices())
+
+
+# --- durable.secret -----------------------------------------------------------------------------
+
+
+def test_a_secret_is_read_once_and_replayed_as_it_was(
+    notebook: Notebook, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was changed since: what the run did rests on the old one."""
+    monkeypatch.setenv("MY_OWN_WORD", word)
+    live = notebook.lived(IMPORT + "got = durable.secret('MY_OWN_WORD')\nprint(got)")
+    monkeypatch.setenv("MY_OWN_WORD", "another-word")
+
+    again = notebook.replayed()
+
+    assert again.namespace["got"] == word
+    assert again.shown == live.shown
+    assert again.text() == "‹secret MY_OWN_WORD›\n"
+    assert hidden_in(notebook.home, {"word": word}) == {}
+
+
+def test_what_the_reader_of_a_secret_raises_is_raised_again(notebook: Notebook) -> None:
+    calls: list[str] = []
+
+    def read() -> str:
+        calls.append("asked")
+        raise PermissionError(13, "the keyring is locked")
+
+    notebook.names["read"] = read
+    live = notebook.lived(
+        IMPORT + "try: durable.secret('x', read=read)\nexcept OSError as e: print(repr(e))"
+    )
+
+    again = notebook.replayed()
+
+    assert again.shown == live.shown
+    assert "keyring is locked" in again.text()
+    assert calls == ["asked"]
+
+
+def test_a_secret_that_is_no_text_is_refused(notebook: Notebook) -> None:
+    live = notebook.lived(
+        IMPORT + "try: durable.secret('x', read=lambda: None)\nexcept TypeError as e: print(e)"
+    )
+
+    assert live.text() == "the secret x is a NoneType, not a str\n"
+
+
+@pytest.mark.parametrize("value", ["''", "'abc'", "'   a   '", "b'abc'"])
+def test_a_value_that_stands_everywhere_is_not_registered(notebook: Notebook, value: str) -> None:
+    live = notebook.lived(
+        IMPORT + f"try: durable.register_secret({value})\nexcept ValueError as e: print(e)"
+    )
+
+    assert "at least 4 characters" in live.text()
+
+
+# --- source code --------------------------------------------------------------------------------
+
+
+def test_source_with_a_registered_value_is_kept_encrypted_and_runs_again(
+    notebook: Notebook, word: str
+) -> None:
+    notebook.lived(IMPORT + "durable.register_secret(word, 'w')", f"x = '{word}!'")
+
+    with notebook.session() as session:
+        session.recover()
+        shown = [each.cell.source for each in session.run.read_outline().positions]
+
+    assert session.namespace["x"] == word + "!"
+    assert shown[1] == "x = '‹secret w›!'"
+    assert hidden_in(notebook.home, {"word": word}) == {}
+
+
+def test_whoever_writes_a_secret_into_source_is_told(notebook: Notebook, word: str) -> None:
+    """Before it is known, the source is on disk already; afterwards it is kept encrypted."""
+    with notebook.session() as session:
+        session.execute(f"early = '{word}'", IMPORT + "durable.register_secret(early, 'w')")
+        first = told(session)
+        session.execute(f"late = '{word}'")
+        second = told(session)
+
+    assert "cell 0: its source holds the value of w, which was registered after" in first
+    assert "cell 2: its source holds the value of a secret" in second
+    assert word not in first + second
+
+
+# --- errors, results, labels ----------------------------------------------------------------------
+
+
+def test_an_error_with_a_registered_value_is_raised_again_as_it_was(
+    notebook: Notebook, word: str
+) -> None:
+    notebook.lived(
+        IMPORT + "durable.register_secret(word)\n"
+        "def fails(): raise KeyError('no', word, 7)\n"
+        "try: durable.step(fails)()\nexcept KeyError as e: args = e.args"
+    )
+
+    with notebook.session() as session:
+        session.recover()
+        log = session.run.log()
+
+    assert session.namespace["args"] == ("no", word, 7)
+    assert word not in repr(log)
+    assert "‹secret of the notebook›" in repr(log)
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_result_with_a_registered_value_is_sealed_as_a_whole(
+    notebook: Notebook, word: str, size: int
+) -> None:
+    notebook.lived(
+        IMPORT + "durable.register_secret(word)\n"
+        f"x = durable.step(lambda: ['a' * {size}, {{'w': {{word}}}}, (1, word)])()"
+    )
+
+    again = notebook.replayed()
+
+    assert again.namespace["x"] == ["a" * size, {"w": {word}}, (1, word)]
+    assert hidden_in(notebook.home, {"word": word}) == {}
+
+
+def test_a_rotated_secret_in_an_address_and_a_body_is_no_other_call(
+    notebook: Notebook, site: TokenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H18: it comes from the environment, which is not recorded; the call is the same."""
+    source = (
+        "import httpx, os\nt = os.environ['CANARY_TOKEN']\n"
+        "r = httpx.post(f'{url}/x/{t}', params={'token': t}, json={'auth': t}, auth=('me', t))\n"
+        "print(r.json())"
+    )
+    monkeypatch.setenv("CANARY_TOKEN", plant("first"))
+    live = notebook.lived(source)
+    monkeypatch.setenv("CANARY_TOKEN", plant("second") + "-which-is-longer")
+
+    again = notebook.replayed()
+
+    assert again.run.latch is None, again.run.latch
+    assert again.shown == live.shown
+    assert len(site.asked) == 1
+
+
+def test_an_act_that_is_not_recorded_is_told_without_the_secret(
+    notebook: Notebook, word: str, tmp_path: object
+) -> None:
+    notebook.names["folder"] = tmp_path
+    with notebook.session() as session:
+        session.execute(
+            IMPORT + "durable.register_secret(word, 'w')",
+            "open(folder / f'{word}.txt', 'w').close()",
+        )
+        sentences = told(session) + repr(session.run.status())
+
+    assert "‹secret w›.txt" in sentences
+    assert word not in sentences
+    assert hidden_in(notebook.folder, {"word": word}) == {}
+
+
+# --- answers that were cut ------------------------------------------------------------------------
+
+
+def test_a_token_answer_that_was_cut_is_sealed_on_both_sides_of_the_cut(
+    notebook: Notebook, site: TokenSite
+) -> None:
+    """The name of the token is before the cut, its value behind it: the prefix is looked at."""
+    source = (
+        "import httpx\nseen = b''\nwith httpx.stream('GET', url + '/chunks') as r:\n"
+        "    for part in r.iter_raw(7):\n        seen += part\n        print(len(seen))\n"
+        "        if len(seen) > {at}: die()\n"
+    )
+    notebook.died(source.format(at=14))
+
+    again = notebook.replayed()
+
+    assert site.canaries["chunked secret"].encode() in again.namespace["seen"]
+    assert hidden_in(notebook.home, site.canaries) == {}
+
+
+def test_who_has_the_key_of_another_run_reads_no_token(notebook: Notebook, site: TokenSite) -> None:
+    notebook.lived("import httpx\nt = httpx.get(url + '/oauth/token').json()")
+    store = Store(notebook.home)
+    other = records_of(store, "another run", with_objects=False)
+    mine = records_of(store, RUN_ID, with_objects=False)
+    frames = list(store.frames(store.get(RUN_ID)))
+
+    theirs = repr([other.unpack(each) for each in frames])
+
+    assert site.canaries["oauth access"] not in theirs
+    assert "‹sealed›" in theirs
+    assert site.canaries["oauth access"] not in repr([mine.unpack(each) for each in frames])
