@@ -42,7 +42,10 @@ _TINY = Size(pages=6, sample=900, rows_per_page=1100, into_trend_s=0.03, into_la
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare; return the exit status: 0 if every tool that is here could be measured."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if asked.rounds < 1:
+        parser.error("--rounds: at least one, or there is nothing to compare the kills with")
     console = Console(width=None if sys.stdout.isatty() else 150)
     size = _TINY if asked.smoke else Size()
     tools = [tool for tool in TOOLS if not asked.only or tool.name in asked.only]
@@ -95,7 +98,7 @@ def compare(
                 undisturbed=undisturbed[tool.name],
                 plain_seconds=[each.seconds for each in undisturbed[PLAIN.name]],
                 hands=story.hands,
-                hands_seconds=story.hands_seconds,
+                hands_cpu_s=story.hands_cpu_s,
             )
         )
     return found

@@ -7,6 +7,7 @@ goes away. Only processes started here are killed. What is counted from it is to
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -112,6 +113,8 @@ class Running:
     folder: Path
     process: psutil.Popen
     below: dict[int, psutil.Process] = field(default_factory=dict)
+    cpu_s: dict[int, float] = field(default_factory=dict)
+    """CPU time of each process when it was last looked at."""
     _shown_at: tuple[int, int] = (0, 0)
     _shown: dict[str, str] = field(default_factory=dict)
     _searched_s: float = 0.0
@@ -168,6 +171,11 @@ class Running:
         self._searched_s = time.monotonic()
         with suppress(psutil.NoSuchProcess):
             self.below |= {each.pid: each for each in self.process.children(recursive=True)}
+        for each in (self.process, *self.below.values()):
+            with suppress(psutil.Error):
+                times = each.cpu_times()
+                # Of one that is dead and not reaped, the system may know nothing any more.
+                self.cpu_s[each.pid] = max(times.user + times.system, self.cpu_s.get(each.pid, 0.0))
 
 
 @dataclass
@@ -181,7 +189,7 @@ class Story:
     say: Callable[[str], None]
     attempts: list[Attempt] = field(default_factory=list)
     hands: list[str] = field(default_factory=list)
-    hands_seconds: float = 0.0
+    hands_cpu_s: float = 0.0
     kernel: str = ""
     first_request_s: float = 0.0
 
@@ -226,6 +234,7 @@ class Story:
             self.first_request_s = own[0].received_at_s - began_at_s
         return Attempt(
             seconds=ended_s - began_s,
+            cpu_s=sum(running.cpu_s.values()),
             code=running.process.returncode or 0,
             killed=killed,
             shown=dict(running.shown()),
@@ -275,7 +284,7 @@ class Story:
             raise CompareError("the server has no report, though it was killed after it had")
         file = self.folder / "answer.json"
         file.write_bytes(answer_file(settlement.answer))
-        began_s = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = subprocess.run(
             [*self.tool.resolve, file.name],
             cwd=self.folder,
@@ -286,7 +295,8 @@ class Story:
         )
         if ended.returncode != 0:
             raise CompareError(f"{self.tool.name} could not settle: {ended.stderr}")
-        self.hands_seconds += time.monotonic() - began_s
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.hands_cpu_s += after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
         self.hands += ["looked at the server", "resolved the POST", "started once more"]
 
     @property
@@ -323,7 +333,9 @@ def run_undisturbed(tool: Tool, folder: Path, service: Service, size: Size) -> U
     tool.prepare(folder)
     story = Story(tool, folder, service, size, say=lambda _: None)
     story.run(())
-    return Undisturbed(story.attempts[0].seconds, story.first_request_s, _kept_bytes(tool, folder))
+    (attempt,) = story.attempts
+    kept_bytes = _kept_bytes(tool, folder)
+    return Undisturbed(attempt.seconds, attempt.cpu_s, story.first_request_s, kept_bytes)
 
 
 def _kept_bytes(tool: Tool, folder: Path) -> int:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def attempt(killed: str, shown: dict[str, str], pages: list[int], posts: int = 0) -> Attempt:
-    return Attempt(2.0, 0, killed, shown, pages, posts)
+    return Attempt(9.0, 2.0, 0, killed, shown, pages, posts)
 
 
 def measured(*attempts: Attempt, name: str = "a tool") -> Measured:
@@ -36,7 +36,7 @@ def measured(*attempts: Attempt, name: str = "a tool") -> Measured:
         packages=1,
         kernel="",
         attempts=attempts,
-        undisturbed=[Undisturbed(seconds=3.0, first_request_s=0.5, kept_bytes=0)],
+        undisturbed=[Undisturbed(seconds=3.0, cpu_s=2.5, first_request_s=0.5, kept_bytes=0)],
         plain_seconds=[2.5],
     )
 
@@ -93,11 +93,11 @@ def test_a_value_has_changed_if_the_finished_run_shows_another_or_none() -> None
     assert found.values_changed == (1, 3)
 
 
-def test_the_time_lost_is_all_attempts_less_an_undisturbed_run() -> None:
+def test_what_was_redone_is_the_cpu_time_of_all_attempts_beyond_an_undisturbed_run() -> None:
     found = measured(attempt("between two pages", {}, []), attempt("", {}, []))
 
-    assert found.seconds_redone == 1.0
-    assert column(found)["time redone after the three kills"] == "1.0 s"
+    assert found.cpu_redone_s == 1.5
+    assert column(found)["CPU time redone after the three kills"] == "1.5 s"
 
 
 def test_lines_that_were_only_moved_or_indented_do_not_count() -> None:
