@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from durable_kernel.store import Store
 from tests.kernel.conftest import Start
 from tests.kernel.live import LiveKernel
 
@@ -191,6 +193,47 @@ def test_an_altered_journal_executes_nothing(start: Start) -> None:
     assert refused.outputs[0][0] == "error"
     assert "stopped" in status.plain()
     assert not ran.exists()
+
+
+def test_a_run_that_was_copied_executes_nothing_until_that_is_said(start: Start) -> None:
+    """H12: the folder has another inode, so it may go on in two places."""
+    kernel = start()
+    kernel.run("x = 40")
+    kernel.kill()
+    store = Store(kernel.folder / "home")
+    folder = store.get("nightly").folder
+    folder.rename(kernel.folder / "kept")
+    shutil.copytree(kernel.folder / "kept", folder)
+
+    kernel.start()
+    refused = kernel.run("x + 1")
+    kernel.kill()
+    store.adopt(store.get("nightly"))
+    kernel.start()
+    shown = kernel.run("x + 2")
+
+    assert refused.reply["ename"] == "RunMovedError"
+    assert "durable trust nightly --moved" in refused.reply["evalue"]
+    assert shown.plain() == "42"
+
+
+def test_a_run_of_a_lost_key_executes_nothing_and_says_why(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = 40")
+    kernel.kill()
+    key = kernel.folder / "home" / "key"
+    key.rename(key.with_name("backup"))
+
+    kernel.start()
+    refused = kernel.run("x + 1")
+    kernel.kill()
+    key.with_name("backup").replace(key)
+    kernel.start()
+    shown = kernel.run("x + 2")
+
+    assert refused.reply["ename"] == "UntrustedRunError"
+    assert "your key file was lost or replaced" in refused.reply["evalue"]
+    assert shown.plain() == "42"
 
 
 def test_a_fresh_run_begins_after_a_restart_and_the_old_one_is_kept(start: Start) -> None:
