@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from durable_kernel.errors import RequestInterrupted
+from durable_kernel.effects.http_recall import make_read_interrupted
 from durable_kernel.ports import ErrorFacts, describe_error, rebuild_error
 
 __all__ = ["Errors"]
@@ -26,7 +26,7 @@ class Errors:
         self._module = module
         self.read_timeout = module.ServerTimeoutError
         self.disconnected = module.ServerDisconnectedError
-        self._read_interrupted = _make_read_interrupted(module.ClientPayloadError)
+        self._read_interrupted = make_read_interrupted(module.ClientPayloadError)
 
     def interrupted(self, label: str, reason: str) -> BaseException:
         """Make the read error of an answer that came back different (H23)."""
@@ -128,22 +128,3 @@ def _with_place(key: Any, *place: Any) -> Any:
 def _masked(text: str) -> str:
     """Leave addresses out: the message of a refused connection shows its SSL context."""
     return _ADDRESS.sub("0x", text)
-
-
-def _make_read_interrupted(payload_error: Any) -> Any:
-    class ReadInterrupted(payload_error, RequestInterrupted):
-        """The rest of an answer can't be had: it was cut, and the repeated one is another (H23)."""
-
-        def __init__(self, label: str, reason: str) -> None:
-            payload_error.__init__(self, reason)
-            RequestInterrupted.__init__(self, label, "", "an earlier time")
-            self.args = label, reason
-
-        def __str__(self) -> str:
-            label, reason = self.args
-            return (
-                f"the answer to {label} was cut when the process died, and sent again it is a "
-                f"different one: {reason}. What was read before stays as recorded."
-            )
-
-    return ReadInterrupted

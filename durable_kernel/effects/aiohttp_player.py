@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
-from http import HTTPStatus
 from typing import Any
 
 from durable_kernel.effects.aiohttp_pace import PACE, WITH_HEAD, Pace
-from durable_kernel.effects.http_wire import open_headers
-from durable_kernel.errors import DivergenceError
+from durable_kernel.effects.http_heads import head_bytes
+from durable_kernel.effects.http_recall import failed_sentence, left_by_reader
 from durable_kernel.ports import (
     Call,
     Ending,
@@ -29,20 +28,9 @@ from durable_kernel.ports import (
     suspended,
 )
 
-__all__ = ["Player", "StandInTransport", "head_bytes", "make_playing_handler"]
+__all__ = ["Player", "StandInTransport", "make_playing_handler"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-def head_bytes(head: Mapping[str, Any]) -> bytes:
-    """Write a recorded head as it stood on the wire."""
-    reason = head["reason"]
-    if reason is None:  # an answer that a user gave
-        known = head["status"] in HTTPStatus._value2member_map_
-        reason = HTTPStatus(head["status"]).phrase.encode() if known else b""
-    lines = [b"%s %d %s" % (head["http_version"], head["status"], reason)]
-    lines += [b"%s: %s" % pair for pair in open_headers(head)]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class StandInTransport(asyncio.Transport):
@@ -318,16 +306,11 @@ class Player(Pace):
     def _recorded_error(self) -> BaseException:
         facts = self._outcome.error
         if self._marks.get("is_closed"):
-            return DivergenceError(
-                f"lane {self._lane.path or 'main'}",
-                f"{self._call.label}, closed or left by its reader at this point",
-                "more of its answer",
-                likely_cause="the reading code was edited, or another cell read on",
-            )
+            return left_by_reader(self._lane, self._call)
         if facts is not None and self._outcome.ending in (Ending.ERROR, Ending.ABANDONED):
             rebuilt: BaseException = self._library.rebuild(facts, self._request)
             return rebuilt
-        sentence = f"{self._call.label} was marked as failed: its answer never arrived"
+        sentence = failed_sentence(self._call)
         return recorded_error(self._outcome, lambda: self._library.lost(sentence, self._head))
 
 

@@ -87,6 +87,11 @@ class _Errors:
         error: BaseException = ReadInterrupted(label, reason)
         return error
 
+    @staticmethod
+    def lost(sentence: str, *, has_head: bool) -> BaseException:
+        kind = ConnectionResetError if has_head else http.client.RemoteDisconnected
+        return kind(sentence)
+
 
 class _Request:
     """What a connection is about to send: the lines that wait in its buffer, and the body."""
@@ -426,10 +431,11 @@ class _Hook:
             self._serve(conn, recalled.head, recalled.payload(), recalled.broken)
             return
         assert recalled.error is not None, "a call without a head raised something"
-        if recalled.facts is not None and recalled.facts.extra.get("is_unsent"):
+        facts = recalled.outcome.error
+        if facts is not None and facts.extra.get("is_unsent"):
             self._send_nowhere(conn)
             conn.sock = None
-            if recalled.facts.extra.get("is_body_unsent") and request.given is not None:
+            if facts.extra.get("is_body_unsent") and request.given is not None:
                 self._bodies.give_back(request.given, request.body)
             raise recalled.error()
         self._send_nowhere(conn, _Failing(recalled.error))

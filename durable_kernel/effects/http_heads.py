@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -28,7 +29,7 @@ def head_of(response: http.client.HTTPResponse) -> dict[str, Any]:
     )
 
 
-def head_bytes(head: dict[str, Any]) -> bytes:
+def head_bytes(head: Mapping[str, Any]) -> bytes:
     """Write a recorded head as it stood on the wire."""
     reason = head["reason"]
     if reason is None:  # an answer that a user gave

@@ -11,21 +11,20 @@ when it is dropped unread.
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any, Self
 
 from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
+from durable_kernel.effects.http_recall import Recalled
 from durable_kernel.effects.http_wire import AnswerChangedError, RecordedPrefix, elapsed_us_of
-from durable_kernel.ports import Call, Outcome, suspended
+from durable_kernel.ports import Call, suspended
 
 __all__ = [
     "AsyncRecordingStream",
     "AsyncReplayingStream",
     "AsyncResumingStream",
-    "Recorded",
     "RecordingStream",
     "ReplayingStream",
     "ResumingStream",
@@ -254,19 +253,10 @@ async def _close_parts(parts: Any) -> None:
 # --- replay ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A recorded body. `error` makes what is raised behind it; None if it came to its end."""
-
-    parts: Iterable[bytes]
-    outcome: Outcome
-    error: Callable[[], BaseException] | None
-
-
 class ReplayingStream(Stamped):
     """Recorded parts, then the recorded ending."""
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, recorded: Recalled) -> None:
         self._parts = iter(recorded.parts)
         self._recorded = recorded
 
@@ -288,7 +278,7 @@ class ReplayingStream(Stamped):
 class AsyncReplayingStream(Stamped):
     """The same for the asynchronous transport; a cancelled read waits for its cancellation."""
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, recorded: Recalled) -> None:
         self._parts = iter(recorded.parts)
         self._recorded = recorded
 

@@ -26,12 +26,12 @@ from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS, Crossings
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
 from durable_kernel.effects.http_keys import HEADER, Keyed, keyed
+from durable_kernel.effects.http_recall import make_read_interrupted, recall
 from durable_kernel.effects.http_repeat import came_back_gone
 from durable_kernel.effects.http_wire import (
     AnswerChangedError,
     RecordedPrefix,
     RequestHeaders,
-    answered_head_and_body,
     body_digest,
     describe_headers,
     describe_request,
@@ -43,22 +43,19 @@ from durable_kernel.effects.httpx_streams import (
     AsyncRecordingStream,
     AsyncReplayingStream,
     AsyncResumingStream,
-    Recorded,
     RecordingStream,
     ReplayingStream,
     ResumingStream,
     SpooledBody,
 )
-from durable_kernel.errors import DivergenceError, RequestInterrupted
 from durable_kernel.ports import (
     CURRENT_LANE,
     Call,
-    Ending,
+    ErrorFacts,
     Lane,
-    Outcome,
     Step,
     Witness,
-    recorded_error,
+    rebuild_error,
     suspended,
 )
 
@@ -112,12 +109,12 @@ class _Hook:
         def carry_out(lane: Lane, call: Call, step: Step, transport: Any, request: Any) -> Any:
             key = keyed(lane, call, step)
             if step.outcome is not None:
-                head, body = library.recall(lane, call, step, step.outcome, request)
-                if head is None:
-                    assert body.error is not None
-                    raise body.error()
-                self.meet_upgrade(call, head)
-                return library.rebuild(head, library.replaying(body))
+                recalled = recall(lane, call, step, step.outcome, library.errors_of(request))
+                if recalled.head is None:
+                    assert recalled.error is not None
+                    raise recalled.error()
+                self.meet_upgrade(call, recalled.head)
+                return library.rebuild(recalled.head, library.replaying(recalled))
             exchange = library.begin_exchange(lane, call, step, request, key)
             sent = library.with_key(request, key)
             if step.head is not None:
@@ -167,13 +164,13 @@ class _Hook:
         ) -> Any:
             key = keyed(lane, call, step)
             if step.outcome is not None:
-                head, body = library.recall(lane, call, step, step.outcome, request)
-                if head is None:
-                    assert body.error is not None
+                recalled = recall(lane, call, step, step.outcome, library.errors_of(request))
+                if recalled.head is None:
+                    assert recalled.error is not None
                     await await_cancellation(step.outcome)
-                    raise body.error()
-                self.meet_upgrade(call, head)
-                return library.rebuild(head, library.async_replaying(body))
+                    raise recalled.error()
+                self.meet_upgrade(call, recalled.head)
+                return library.rebuild(recalled.head, library.async_replaying(recalled))
             exchange = library.begin_exchange(lane, call, step, request, key)
             sent = library.with_key(request, key)
             if step.head is not None:
@@ -229,10 +226,10 @@ class _Library:
 
     def __init__(self, module: Any) -> None:
         self._response = module.Response
-        self._request_error = module.RequestError
-        self._read_error = module.ReadError
+        self.request_error = module.RequestError
+        self.read_error = module.ReadError
         self._last_headers: tuple[Any, RequestHeaders] = [], describe_headers([])
-        self._read_interrupted = _make_read_interrupted(module)
+        self.read_interrupted = make_read_interrupted(module.ReadError)
         self.sync_stream = module.SyncByteStream
         self.async_stream = module.AsyncByteStream
         both = (module.SyncByteStream, module.AsyncByteStream)
@@ -332,57 +329,36 @@ class _Library:
         stream.attach(response)
         return response
 
-    def recall(
-        self, lane: Lane, call: Call, step: Step, outcome: Outcome, request: Any
-    ) -> tuple[dict[str, Any] | None, Recorded]:
-        """Return what a settled step holds. Without a head, `error` is raised in its place."""
-        answer = answered_head_and_body(outcome)
-        if answer is not None:
-            return self._recall_answer(call, step, outcome, answer)
-        if outcome.ending is Ending.VALUE:
-            return step.head, Recorded(step.parts, outcome, None)
-
-        def make_error() -> BaseException:
-            return self._error_of(lane, call, outcome, request)
-
-        return step.head, Recorded(step.parts, outcome, make_error)
-
-    def _recall_answer(
-        self, call: Call, step: Step, outcome: Outcome, answer: tuple[dict[str, Any], bytes]
-    ) -> tuple[dict[str, Any], Recorded]:
-        """Serve the answer of a user; behind what the code has seen already, if that fits."""
-        head, body = answer
-        if step.head is None:
-            return head, Recorded((body,) if body else (), outcome, None)
-        seen = b"".join(step.parts)
-        if step.head["status"] == head["status"] and body.startswith(seen):
-            rest = body[len(seen) :]
-            return step.head, Recorded([*step.parts, rest] if rest else step.parts, outcome, None)
-        reason = "the answer that was given begins differently"
-        return step.head, Recorded(step.parts, outcome, lambda: self.interrupted(call, reason))
-
-    def _error_of(self, lane: Lane, call: Call, outcome: Outcome, request: Any) -> BaseException:
-        facts = outcome.error
-        if facts is not None and facts.type_path == "builtins:GeneratorExit":
-            return DivergenceError(
-                f"lane {lane.path or 'main'}",
-                f"{call.label}, closed or left by its reader at this point",
-                "more of its answer",
-                likely_cause="the reading code was edited, or another cell read on",
-            )
-        if facts is not None and facts.extra.get("is_read_interrupted"):
-            error: BaseException = self._read_interrupted(*facts.args)
-        else:
-            sentence = f"{call.label} was marked as failed: its answer never arrived"
-            error = recorded_error(outcome, lambda: self._read_error(sentence))
-        if isinstance(error, self._request_error):
-            error.request = request
-        return error
+    def errors_of(self, request: Any) -> _Errors:
+        return _Errors(self, request)
 
     def interrupted(self, call: Call, reason: str) -> BaseException:
         """Make the read error of an answer that came back different."""
-        error: BaseException = self._read_interrupted(call.label, reason)
+        error: BaseException = self.read_interrupted(call.label, reason)
         return error
+
+
+class _Errors:
+    """The exceptions of one request. Implements `http_recall.ErrorKinds`."""
+
+    def __init__(self, library: _Library, request: Any) -> None:
+        self._library = library
+        self._request = request
+
+    def rebuild(self, facts: ErrorFacts) -> BaseException:
+        return self._raised_by(rebuild_error(facts))
+
+    def interrupted(self, label: str, reason: str) -> BaseException:
+        return self._raised_by(self._library.read_interrupted(label, reason))
+
+    def lost(self, sentence: str, *, has_head: bool) -> BaseException:
+        return self._raised_by(self._library.read_error(sentence))
+
+    def _raised_by(self, error: Any) -> BaseException:
+        if isinstance(error, self._library.request_error):
+            error.request = self._request
+        raised: BaseException = error
+        return raised
 
 
 def _body_of(request: Any) -> bytes:
@@ -394,22 +370,3 @@ def _body_of(request: Any) -> bytes:
 def _based(behaviour: type, base: type) -> Any:
     """Give a stream the base class by which the library knows its streams."""
     return type(behaviour.__name__, (behaviour, base), {})
-
-
-def _make_read_interrupted(module: Any) -> Any:
-    class ReadInterrupted(module.ReadError, RequestInterrupted):
-        """The rest of an answer can't be had: it was cut, and the repeated one is another (H23)."""
-
-        def __init__(self, label: str, reason: str) -> None:
-            module.ReadError.__init__(self, reason)
-            RequestInterrupted.__init__(self, label, "", "an earlier time")
-            self.args = label, reason
-
-        def __str__(self) -> str:
-            label, reason = self.args
-            return (
-                f"the answer to {label} was cut when the process died, and sent again it is a "
-                f"different one: {reason}. What was read before stays as recorded."
-            )
-
-    return ReadInterrupted

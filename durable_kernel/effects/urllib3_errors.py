@@ -9,6 +9,7 @@ message; all others are made by `ports.rebuild_error`.
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,12 @@ class Urllib3Errors:
         """Make the read error of an answer that came back different (H23)."""
         error: BaseException = self._read_interrupted(label, reason)
         return error
+
+    @staticmethod
+    def lost(sentence: str, *, has_head: bool) -> BaseException:
+        """Make what the connection below raises: urllib3 translates it."""
+        kind = ConnectionResetError if has_head else http.client.RemoteDisconnected
+        return kind(sentence)
 
     def _is_own(self, kind: type[BaseException]) -> bool:
         return getattr(self._module, kind.__name__, None) is kind

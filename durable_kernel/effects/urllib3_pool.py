@@ -46,7 +46,6 @@ from durable_kernel.effects.urllib3_errors import Urllib3Errors
 from durable_kernel.ports import (
     CURRENT_LANE,
     Call,
-    ErrorFacts,
     Lane,
     Step,
     Witness,
@@ -362,7 +361,8 @@ class _Hook:
 
     def _recorded_failure(self, attempt: _Attempt, recalled: Recalled) -> BaseException:
         """Make the recorded exception, after what it left behind at the time."""
-        extra = recalled.facts.extra if isinstance(recalled.facts, ErrorFacts) else {}
+        facts = recalled.outcome.error
+        extra = facts.extra if facts is not None else {}
         attempt.pool.num_requests += 1
         if extra.get("is_unverified"):
             self._warn_unverified(attempt)

@@ -1,4 +1,7 @@
-"""Hooks are process-wide and stay: installed once; each test brings its own witness."""
+"""Hooks are process-wide and stay: installed once; each test brings its own witness.
+
+Services of HTTP are programs of their own; a module has one of each.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pytest
 
 from durable_kernel import effects
 from durable_kernel.testing.fake_port import FakeWitness
+from tests.effects.http_service import HttpService
 
 
 @pytest.fixture
@@ -17,3 +21,17 @@ def hooked() -> Iterator[FakeWitness]:
     effects.install(witness)
     yield witness
     effects.install(FakeWitness())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
+    running = HttpService.start(tmp_path_factory.mktemp("service"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def tls_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
+    running = HttpService.start(tmp_path_factory.mktemp("tls"), tls=True)
+    yield running
+    running.stop()

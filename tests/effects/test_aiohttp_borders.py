@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -21,13 +20,6 @@ from tests.effects.aiohttp_sessions import fetching, in_session
 from tests.effects.forgetful import assert_little_memory
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import record_and_replay, run
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -15,13 +15,6 @@ from durable_kernel.effects.aiohttp_client import install
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, record_and_replay
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

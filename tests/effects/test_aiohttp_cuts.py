@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -16,13 +16,6 @@ from durable_kernel.ports import AnswerParser, Call, Ending, Outcome
 from durable_kernel.testing.fake_port import FakeJournal, FakePort, FakeWitness
 from tests.effects.http_service import BIG_CHUNK, LINES, HttpService
 from tests.effects.http_sessions import facts_of_error, run
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

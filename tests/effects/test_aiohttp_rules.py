@@ -8,7 +8,7 @@ import hashlib
 import io
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,6 @@ from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.aiohttp_sessions import fetching, in_session
 from tests.effects.http_service import LINES, HttpService
 from tests.effects.http_sessions import record_and_replay, run
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,13 +13,6 @@ import urllib3
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, record_and_replay
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -19,13 +19,6 @@ from tests.effects.http_service import LINES, HttpService
 from tests.effects.http_sessions import facts_of_error, record_and_replay, run
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture(autouse=True)
 def witness(hooked: FakeWitness) -> FakeWitness:
     """All hooks: the detector hears what leaks."""

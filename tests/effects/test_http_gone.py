@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +15,6 @@ from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import run
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -26,13 +26,6 @@ from tests.effects.http_sessions import run
 LISTED = HostRules(inject_key={"127.0.0.1"})
 FOLLOWS_307 = ["requests", "httpx", "httpx async", "httpx2", "aiohttp"]
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

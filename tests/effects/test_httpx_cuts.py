@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,13 +21,6 @@ from durable_kernel.ports import (
 from durable_kernel.testing.fake_port import FakeJournal, FakePort, FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, run
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(params=["httpx", "httpx2"])

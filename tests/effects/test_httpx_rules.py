@@ -30,13 +30,6 @@ from tests.effects.http_service import LINES, HttpService
 from tests.effects.http_sessions import record_and_replay, run
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture(params=["httpx", "httpx2"])
 def lib(request: pytest.FixtureRequest) -> Any:
     return importlib.import_module(request.param)

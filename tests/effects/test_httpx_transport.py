@@ -16,20 +16,6 @@ from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, record_and_replay
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def tls_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("tls"), tls=True)
-    yield running
-    running.stop()
-
-
 @pytest.fixture(params=["httpx", "httpx2"])
 def lib(request: pytest.FixtureRequest) -> Any:
     return importlib.import_module(request.param)

@@ -18,13 +18,6 @@ from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, record_and_replay
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture(autouse=True)
 def witness(hooked: FakeWitness) -> FakeWitness:
     """All hooks: clocks answer for `elapsed`, sleeps for back-off, the detector hears leaks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import botocore.config
@@ -14,13 +13,6 @@ from durable_kernel.errors import RequestInterrupted
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import record_and_replay, run
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture

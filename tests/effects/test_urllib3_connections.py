@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,20 +13,6 @@ import urllib3
 from durable_kernel.testing.fake_port import FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import record_and_replay
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def tls_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("tls"), tls=True)
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)

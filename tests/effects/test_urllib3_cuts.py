@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 import requests.adapters
-import tenacity
 import urllib3
-from urllib3.util import Retry
 
 from durable_kernel.errors import RequestInterrupted
 from durable_kernel.ports import AnswerParser, Call, Ending, Outcome
 from durable_kernel.testing.fake_port import FakeJournal, FakePort, FakeWitness
 from tests.effects.http_service import HttpService
 from tests.effects.http_sessions import facts_of_error, run
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpService]:
-    running = HttpService.start(tmp_path_factory.mktemp("service"))
-    yield running
-    running.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -180,44 +171,6 @@ def test_a_post_in_doubt_is_not_sent_again(service: HttpService) -> None:
         run(FakePort(live.journal().cut(0)), post(service))
 
     assert service.hits() == hits
-
-
-def post_with_retries_of_urllib3(url: str) -> str:
-    retry = Retry(5, allowed_methods=None, status_forcelist=[500], backoff_factor=0.001)
-    with requests.Session() as session:
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
-        return session.post(url).text
-
-
-@tenacity.retry(stop=tenacity.stop_after_attempt(5), wait=tenacity.wait_fixed(0.001))
-def post_with_tenacity(url: str) -> str:
-    return requests.post(url).text
-
-
-def post_with_an_own_loop(url: str) -> str:
-    for _ in range(5):
-        try:
-            return requests.post(url).text
-        except Exception:  # noqa: BLE001 - what people write
-            continue
-    return "gave up"
-
-
-@pytest.mark.parametrize(
-    "retry", [post_with_retries_of_urllib3, post_with_tenacity, post_with_an_own_loop]
-)
-def test_no_retry_loop_repeats_a_post_in_doubt(
-    retry: Callable[[str], str], service: HttpService
-) -> None:
-    """The server counts one."""
-    url = service.url(f"/count/{retry.__name__}")
-    live = FakePort()
-    run(live, lambda: retry(url))
-
-    with pytest.raises(RequestInterrupted):
-        run(FakePort(live.journal().cut(0, head=False, parts=0)), lambda: retry(url))
-
-    assert service.hits().count(f"POST {url.removeprefix(service.origin)}") == 1
 
 
 def test_a_post_with_a_key_in_doubt_is_sent_again(service: HttpService) -> None:
