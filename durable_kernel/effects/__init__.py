@@ -1,8 +1,8 @@
 """The world: hooks between the libraries that users call and `durable_kernel.ports`.
 
 One file a library. A file knows its library and the ports, nothing else of ours; what several
-files need stands in callers, stand_ins, exceptions, paths and http_*, which know no library above
-http.client.
+files need stands in callers, stand_ins, exceptions, paths, whose_secrets and http_*, which know no
+library above http.client.
 Hooks are installed once, at the start of a kernel process and before IPython is imported, and stay:
 without a lane they pass everything through. They are process-wide, so this room alone has
 module-level state.

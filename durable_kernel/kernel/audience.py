@@ -111,4 +111,7 @@ def _is_same(cell: Cell, message: Mapping[str, Any]) -> bool:
     recorded = cell.request.get("cell_id")
     asked = (message.get("metadata") or {}).get("cellId")
     is_other_cell = recorded is not None and asked is not None and recorded != asked
+    sealed = cell.sealed_source
+    if sealed is not None and not sealed.is_open:
+        return False
     return message["content"]["code"] == cell.code and not is_other_cell

@@ -238,6 +238,15 @@ class Storing:
         return Outcome.of_value(self._unsealed(answer) if call.resolved.sealed else answer)
 
     def head_of(self, call: CallHistory) -> Any:
+        """Return what a stream told first.
+
+        Raises SealedSecretError if that, or what followed, was sealed with another key: whoever
+        gets the head reads on.
+        """
+        sealed = next((part for part in call.parts if part.sealed), None)
+        if sealed is not None:
+            for _ in RecordedParts([sealed], self._blobs, self.records):
+                break
         if call.head is None:
             return None
         value = _open(call.head.value)

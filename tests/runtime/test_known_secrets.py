@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from durable_kernel.errors import SealedSecretError
 from durable_kernel.runtime import records_of
 from durable_kernel.store import Store
 from tests.runtime.canary import TokenSite, hidden_in, plant
@@ -223,3 +225,31 @@ def test_who_has_the_key_of_another_run_reads_no_token(notebook: Notebook, site:
     assert site.canaries["oauth access"] not in theirs
     assert "‹sealed›" in theirs
     assert site.canaries["oauth access"] not in repr([mine.unpack(each) for each in frames])
+
+
+@pytest.mark.parametrize("what", ["parts", "large parts", "source"])
+def test_what_a_lost_key_sealed_stops_the_replay_before_anything_is_sent(
+    notebook: Notebook, site: TokenSite, word: str, what: str
+) -> None:
+    cells = {
+        "parts": [
+            "import httpx\ntry: t = httpx.get(url + '/chunks').text\nexcept Exception: t = 0"
+        ],
+        "large parts": [
+            IMPORT + "import httpx\ndurable.register_secret(page, 'p')\n"
+            "try: t = httpx.get(url + '/page').text\nexcept Exception: t = 0"
+        ],
+        "source": [IMPORT + "durable.register_secret(word, 'w')", f"t = '{word}'"],
+    }
+    notebook.names["page"] = site.canaries["answer page"]
+    notebook.lived(*cells[what])
+    asked = list(site.asked)
+    (notebook.home / "key").write_bytes(b"\x01" * 32)
+    store = Store(notebook.home)
+    store.trust(store.get(RUN_ID))
+
+    with notebook.session() as session, suppress(SealedSecretError):
+        session.recover()
+
+    assert "t" not in session.namespace
+    assert site.asked == asked
