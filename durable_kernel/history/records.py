@@ -361,6 +361,8 @@ class Reused(Record):
     ordinal: int
     count: int = 1
     back: int = 1
+    pace: int = 0
+    """As in `Settled`: whether the other lanes had come to rest."""
 
 
 _ALL: tuple[type[Record], ...] = (

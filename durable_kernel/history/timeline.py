@@ -244,7 +244,8 @@ class PositionHistory:
         for call in source[record.ordinal : record.ordinal + record.count]:
             if call.is_complete:
                 self.last_ended = call
-                self._take_turn(record.lane, TurnKind.END, len(calls), 0)
+                kind = TurnKind.END if call.head is None else TurnKind.HEAD
+                self._take_turn(record.lane, kind, len(calls), record.pace)
             else:  # what becomes of it is recorded here, and is nothing of the donor's
                 call = replace(call, parts=list(call.parts))  # noqa: PLW2901 - the one to keep
             calls.append(call)

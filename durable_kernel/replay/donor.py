@@ -180,7 +180,7 @@ class Donor:
         match Ending(call.settled.ending):
             case Ending.ABANDONED:
                 return error == _CLOSED and (self._is_act(call) or not is_end)
-            case Ending.INTERRUPTED | Ending.LOST:
+            case Ending.INTERRUPTED | Ending.LOST | Ending.CARRIED:
                 return False
             case _:
                 return error != _REFUSED

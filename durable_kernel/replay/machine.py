@@ -48,10 +48,14 @@ _EDIT_HINT = "the cell or a module it uses was edited, a package was upgraded, o
 
 @dataclass(slots=True)
 class Serve:
-    """The journal holds the outcome: serve it, don't touch the world."""
+    """The journal holds the outcome: serve it, don't touch the world.
+
+    `back`: how many donors before this attempt it was recorded; 0: by this one.
+    """
 
     ordinal: int
     call: CallHistory
+    back: int = 0
 
 
 @dataclass(slots=True)
@@ -63,10 +67,11 @@ class ServeValue:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Announced, but not settled: `decide_doubt` says what may be done."""
+    """Announced, but not settled: `decide_doubt` says what may be done. `back` as in `Serve`."""
 
     ordinal: int
     call: CallHistory
+    back: int = 0
 
 
 @dataclass(slots=True)

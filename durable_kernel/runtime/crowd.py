@@ -22,8 +22,10 @@ from durable_kernel.history import Turned, TurnKind
 from durable_kernel.ports import Call, Ending, Lane, waiting
 from durable_kernel.replay import Diverges, GoLive, PositionReplay, Serve, Unfinished, Verdict
 from durable_kernel.runtime.pending import Pending
+from durable_kernel.runtime.reusing import made_before
 from durable_kernel.runtime.turnstile import (
     FREE,
+    HURRIED,
     PATIENCE_S,
     STILL,
     TURNS_MAX,
@@ -51,6 +53,8 @@ class Crowded(Protocol):
 
     @property
     def replay(self) -> PositionReplay: ...
+
+    def where(self) -> str: ...
 
     def set_latch(self, stop: Stop) -> Stop: ...
 
@@ -232,6 +236,18 @@ class Crowd:
         is_tired = lane.loop is not None and self.turnstile.turns_waited(lane.loop) > TURNS_MAX
         return is_tired or monotonic() - self.turnstile.last_pass_at > PATIENCE_S
 
+    def reuse(
+        self, lane: Lane, found: Serve | Unfinished, kind: str, *, since: float, blocks: bool
+    ) -> bool:
+        """Deliver, once the others rest, what an earlier attempt recorded; False: not yet."""
+        pace = STILL
+        if not self._is_rested_for(lane, STILL, blocks=blocks):
+            pace = HURRIED
+            if monotonic() - max(since, self.turnstile.last_pass_at) <= PATIENCE_S:
+                return False
+        self._pending.add_reused(lane, found, kind, pace)
+        return True
+
     def _skip_unread(self) -> None:
         """Pass over an end that nobody reads, once everybody has waited for a while."""
         passes, since = self._waited_for_since
@@ -281,6 +297,7 @@ class _Asking:
         self._delivers = delivers
         self._verdict: Verdict | None = None
         self._position = -1
+        self._since = 0.0
 
     def attempt(self) -> Verdict | None:
         crowd, lane = self._crowd, self._lane
@@ -288,10 +305,17 @@ class _Asking:
             if crowd.must_wait(lane):
                 return None
             self._verdict = crowd.port.replay.ask_call(lane.path, self._call)
-            if isinstance(self._verdict, Unfinished):
+            if isinstance(self._verdict, GoLive):
+                self._verdict = made_before(crowd.port, lane, self._call, self._verdict)
+                self._since = monotonic()
+            elif isinstance(self._verdict, Unfinished):
                 crowd.note_cut(lane)
             self._position = crowd.port.position
         verdict = self._verdict
+        if isinstance(verdict, Serve | Unfinished) and verdict.back:
+            asked, blocks = self._call.kind, self._delivers
+            can_go = crowd.reuse(lane, verdict, asked, since=self._since, blocks=blocks)
+            return verdict if can_go else None
         if isinstance(verdict, Serve) and _is_carried(verdict):
             return self._carried(verdict)
         if isinstance(verdict, Unfinished):

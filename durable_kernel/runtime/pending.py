@@ -17,6 +17,7 @@ from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
 from durable_kernel.history import Announced, Head, Observed, Reused, Turned
 from durable_kernel.journal import Journal
 from durable_kernel.ports import Ending, Lane, Outcome
+from durable_kernel.replay import Serve, Unfinished
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.watching import Watching
@@ -65,18 +66,19 @@ class Pending:
         self._draws.append((lane.path, kind, value))
         self.count(kind.partition("/")[0])
 
-    def add_reused(self, lane: Lane, ordinal: int, back: int, kind: str) -> None:
+    def add_reused(self, lane: Lane, found: Serve | Unfinished, kind: str, pace: int = 0) -> None:
         """Note that a call was answered by an earlier attempt; neighbours share a record."""
-        last = self._reused[-1] if self._reused else None
-        if (
-            last is not None
-            and (last.lane, last.back) == (lane.path, back)
-            and last.ordinal + last.count == ordinal
+        new = Reused(lane=lane.path, ordinal=found.ordinal, back=found.back, pace=pace)
+        last = self._reused[-1] if self._reused else new
+        if last.ordinal + last.count == new.ordinal and (
+            (last.lane, last.back, last.pace) == (new.lane, new.back, new.pace)
         ):
             last.count += 1
         else:
-            self._reused.append(Reused(lane=lane.path, ordinal=ordinal, back=back))
+            self._reused.append(new)
         self.count(kind)
+        if isinstance(found, Unfinished):
+            self.append([])  # whoever decides about it has to find it in this attempt
 
     def add_packed(self, packed: list[Packed]) -> None:
         """Let packed records wait their turn."""

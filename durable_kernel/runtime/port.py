@@ -97,6 +97,7 @@ class RunPort:
         self._journal = journal
         self._storing = storing
         self._world = world
+        self.where = world.where
         self._replay = PositionReplay(None, is_open=True)
         self._pending = Pending(journal, storing)
         self._sources: list[RecordedSource] = []
@@ -390,27 +391,21 @@ class RunPort:
             raise self.latch.with_traceback(None)
         if isinstance(verdict, Diverges):
             raise self.set_latch(self.divergence(verdict))
-        has_turn = True
         if isinstance(verdict, GoLive) and self._replay.donor is not None:
-            verdict = made_before(self, self._pending, lane, call, verdict, self._world)
-            has_turn = False
+            verdict = made_before(self, lane, call, verdict)
+            if not isinstance(verdict, GoLive):
+                self._pending.add_reused(lane, verdict, call.kind)
         key = step_key(self.run_id, self.position, self._replay, lane, verdict)
         if isinstance(verdict, Serve):
-            return self.serve(lane, verdict, key, is_async=is_async, has_turn=has_turn)
+            return self.serve(lane, verdict, key, is_async=is_async)
         if isinstance(verdict, Unfinished):
             return self.doubts.resume(lane, call, verdict, key, answer)
         return self._announce(lane, call, verdict.ordinal, key)
 
     def serve(
-        self,
-        lane: Lane,
-        verdict: Serve,
-        key: StepKey,
-        *,
-        is_async: bool = False,
-        has_turn: bool = True,
+        self, lane: Lane, verdict: Serve, key: StepKey, *, is_async: bool = False
     ) -> RecordedStep:
-        """Make the step of a complete call. `has_turn`: its place in the order is recorded."""
+        """Make the step of a complete call. What is reused just now was delivered already."""
         call = verdict.call
         outcome = self._outcome(call)
         if call.resolved is not None:
@@ -425,7 +420,7 @@ class RunPort:
         if call.settled is not None and call.settled.generators is not None:
             self._world.restore_generators(call.settled.generators)
         turns, parts = None, self._storing.parts_of(call)
-        if self.crowd.turnstile.is_crowded and has_turn:
+        if self.crowd.turnstile.is_crowded and not verdict.back:
             turns = StepTurns(self.crowd, lane, verdict, is_async=is_async)
             parts = turns.ending(parts) if not is_async else parts
         return RecordedStep(outcome, self._head(call), parts, key, turns)

@@ -12,9 +12,7 @@ from typing import Any, Protocol
 from durable_kernel.errors import ActNotRepeatedError, Stop
 from durable_kernel.ports import Call, Lane
 from durable_kernel.replay import Forbidden, GoLive, PositionReplay, Serve, Unfinished
-from durable_kernel.runtime.pending import Pending
 from durable_kernel.runtime.steps import StepKey
-from durable_kernel.runtime.world import World
 
 __all__ = ["drawn_before", "made_before", "step_key"]
 
@@ -25,15 +23,18 @@ class Latching(Protocol):
     @property
     def replay(self) -> PositionReplay: ...
 
+    def where(self) -> str: ...
+
     def set_latch(self, stop: Stop) -> Stop: ...
 
 
 def made_before(
-    port: Latching, pending: Pending, lane: Lane, call: Call, live: GoLive, world: World
+    port: Latching, lane: Lane, call: Call, live: GoLive
 ) -> Serve | Unfinished | GoLive:
     """Find a live call in the attempts before; the same verdict again if none of them made it.
 
-    Raises ActNotRepeatedError, with which the run is latched, before anything happened.
+    Who delivers it has to record that. Raises ActNotRepeatedError, with which the run is latched,
+    before anything happened.
     """
     donor = port.replay.donor
     found = donor.ask(lane.path, call) if donor is not None else None
@@ -41,12 +42,11 @@ def made_before(
         return live
     if isinstance(found, Forbidden):
         acts = tuple(each.label for each in found.acts)
-        raise port.set_latch(ActNotRepeatedError(world.where(), call.label, acts))
-    pending.add_reused(lane, live.ordinal, found.back, call.kind)
+        raise port.set_latch(ActNotRepeatedError(port.where(), call.label, acts))
     if found.call.is_complete:
-        return Serve(live.ordinal, found.call)
-    pending.append([])  # whoever decides about it has to find it in this attempt
-    return Unfinished(live.ordinal, replace(found.call, parts=list(found.call.parts)))
+        return Serve(live.ordinal, found.call, found.back)
+    again = replace(found.call, parts=list(found.call.parts))
+    return Unfinished(live.ordinal, again, found.back)
 
 
 def drawn_before(replay: PositionReplay, lane: Lane, kind: str) -> tuple[Any] | None:
