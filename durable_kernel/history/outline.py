@@ -120,9 +120,11 @@ class PositionOutline:
             donor.placed = {(each.lane, each.ordinal): each for each in donor.announced}
         for ordinal in range(record.ordinal, record.ordinal + record.count):
             place = (record.lane, ordinal)
-            self.announced.append(donor.placed[place])
+            if (announced := donor.placed.get(place)) is None:
+                continue
+            self.announced.append(announced)
             if place in donor.pending:
-                self.pending[place] = donor.placed[place]
+                self.pending[place] = announced
         self.calls += record.count
         self.reused += record.count
 
