@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from durable_kernel.history.records import (
     Announced,
+    Called,
     Branched,
     Cell,
     Choice,
@@ -42,6 +43,7 @@ _OUTLINED = frozenset(
         Cell,
         Resumed,
         Announced,
+        Called,
         Settled,
         Crossed,
         Committed,
@@ -257,6 +259,9 @@ class Outline:
                 current.announced.append(record)
             case Reused():
                 current.reuse(record)
+            case Called():
+                current.calls += 1
+                current.announced.append(record.unfold()[0])
             case Settled():
                 current.pending.pop((record.lane, record.ordinal), None)
             case Withdrawn():

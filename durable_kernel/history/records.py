@@ -29,6 +29,7 @@ __all__ = [
     "INLINE_BYTES_MAX",
     "Announced",
     "Branched",
+    "Called",
     "Cell",
     "Choice",
     "Committed",
@@ -365,6 +366,46 @@ class Reused(Record):
     """As in `Settled`: whether the other lanes had come to rest."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Called(Record):
+    """A finished observation in one record: announced, its head and parts if any, settled.
+
+    What would be `Announced`, `Head`, `Part`, `Settled` where nothing else was recorded meanwhile.
+    """
+
+    CODE: ClassVar[int] = 20
+    ordinal: int
+    lane: str
+    kind: str
+    label: str
+    wall_ns: int
+    identity: Mapping[str, Any]
+    details: Mapping[str, Any]
+    value: Any = None
+    head: Any = None
+    sizes: list[int] | None = None
+    content: bytes = b""
+
+    def unfold(self) -> tuple[Announced, Head | None, Part | None, Settled]:
+        """Return the records that it stands for."""
+        ordinal, lane = self.ordinal, self.lane
+        announced = Announced(
+            ordinal=ordinal,
+            lane=lane,
+            kind=self.kind,
+            label=self.label,
+            wall_ns=self.wall_ns,
+            identity=self.identity,
+            details=self.details,
+        )
+        head = part = None
+        if self.head is not None:
+            head = Head(ordinal=ordinal, lane=lane, value=self.head)
+        if self.sizes:
+            part = Part(ordinal=ordinal, lane=lane, sizes=self.sizes, content=self.content)
+        return announced, head, part, Settled(ordinal=ordinal, lane=lane, value=self.value)
+
+
 _ALL: tuple[type[Record], ...] = (
     Opened,
     Cell,
@@ -385,6 +426,7 @@ _ALL: tuple[type[Record], ...] = (
     Withdrawn,
     Turned,
     Reused,
+    Called,
 )
 _TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from durable_kernel.history.outline import PositionOutline
 from durable_kernel.history.records import (
     Announced,
+    Called,
     Cell,
     Choice,
     Committed,
@@ -172,6 +173,8 @@ class PositionHistory:
                 place = (self.cell.donor, self.position)
                 call = CallHistory(record, place=place)
                 self.calls.setdefault(record.lane, []).append(call)
+            case Called():
+                self._add_whole(record)
             case Reused():
                 self._reuse(record)
             case Output():
@@ -236,6 +239,15 @@ class PositionHistory:
 
     def _take_turn(self, lane: str, kind: TurnKind, index: int, pace: int) -> None:
         self.turns.append(Turn(lane, kind, index, pace, self.committed is not None))
+
+    def _add_whole(self, record: Called) -> None:
+        announced, head, part, settled = record.unfold()
+        call = CallHistory(announced, head, [] if part is None else [part], settled)
+        self.calls.setdefault(record.lane, []).append(call)
+        if head is not None:
+            self._take_turn(record.lane, TurnKind.HEAD, record.ordinal, 0)
+        self._take_turn(record.lane, TurnKind.END, record.ordinal, 0)
+        self.last_ended = call
 
     def _reuse(self, record: Reused) -> None:
         """Take calls of an earlier attempt as they stand there. One in doubt is so here too."""

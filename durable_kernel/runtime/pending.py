@@ -11,10 +11,19 @@ prefix. Not locked: the port is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
-from durable_kernel.history import Announced, Head, Observed, Reused, Turned
+from durable_kernel.history import (
+    INLINE_BYTES_MAX,
+    Announced,
+    Called,
+    Head,
+    Observed,
+    Reused,
+    Turned,
+)
 from durable_kernel.journal import Journal
 from durable_kernel.ports import Ending, Lane, Outcome
 from durable_kernel.replay import Serve, Unfinished
@@ -29,6 +38,17 @@ Packed = tuple[int, bytes]
 
 _STREAM_BYTES_MAX = 1 << 20
 """Parts of streams wait in memory up to this size, then they are written."""
+
+
+@dataclass(slots=True)
+class _Whole:
+    """An observation that nothing of is written yet: it may end in one record."""
+
+    step: LiveStep
+    announced: Announced
+    head: Any = None
+    pieces: list[bytes] = field(default_factory=list)
+    size_bytes: int = 0
 
 
 class Pending:
@@ -46,6 +66,7 @@ class Pending:
         self._packed: list[tuple[LiveStep | None, Packed]] = []
         self._lost: dict[LiveStep, JournalFullError] = {}
         self._watching = Watching(storing.secrets)
+        self._whole: _Whole | None = None
 
     def enter(self) -> None:
         """Begin a position: nothing counted."""
@@ -80,20 +101,45 @@ class Pending:
         if isinstance(found, Unfinished):
             self.append([])  # whoever decides about it has to find it in this attempt
 
+    def write_before_egress(self) -> None:
+        """Write what waits, if anything does: the outside may come to depend on it."""
+        if self._packed or self._draws or self._reused or self._stream or self._whole:
+            self.append([])
+        elif any(lane.has_pending for lane in self.lanes):
+            self.append([])
+
+    def begin_whole(self, step: LiveStep, announced: Announced) -> None:
+        """Let the announcement of an observation wait for the rest of it.
+
+        Whatever else is written before it ends puts it on disk in its place.
+        """
+        self._whole = _Whole(step, announced)
+
     def add_packed(self, packed: list[Packed]) -> None:
         """Let packed records wait their turn."""
+        self._unfold_whole()
         self._collect_reused()
         self._packed += [(None, each) for each in packed]
 
     def add_word(self, word: Turned) -> None:
         """Let a lane's word wait, behind all that was delivered before it."""
+        self._unfold_whole()
         self._collect_reused()
         if self._stream:
             self._collect_stream()
         self._packed.append((None, self._storing.pack(word)))
 
     def add_head(self, step: LiveStep, head: Any, pace: int = 0) -> None:
+        whole = self._whole
         value = self._storing.head(head)
+        if whole is not None:
+            if whole.step is step and pace == 0 and value is head:
+                whole.head = head
+                return
+            self._unfold_whole()
+        self._add_head(step, head, value, pace)
+
+    def _add_head(self, step: LiveStep, head: Any, value: Any, pace: int) -> None:
         record = Head(ordinal=step.ordinal, lane=step.lane, value=value, pace=pace)
         self._collect_reused()
         self._collect_stream()
@@ -103,6 +149,13 @@ class Pending:
     def add_part(self, step: LiveStep, data: bytes) -> None:
         if step in self._lost:
             return
+        whole = self._whole
+        if whole is not None:
+            whole.size_bytes += len(data)
+            if whole.step is step and whole.size_bytes <= INLINE_BYTES_MAX:
+                whole.pieces.append(data)
+                return
+            self._unfold_whole()
         self._stream.append((step, data))
         self._stream_bytes += len(data)
         if self._stream_bytes > _STREAM_BYTES_MAX:
@@ -132,6 +185,8 @@ class Pending:
         try:
             if (error := self._lost.pop(step, None)) is not None:
                 raise error
+            if self._whole is not None and self._settle_whole(step, outcome, generators, pace):
+                return None
             if self._stream:
                 self._collect_stream()  # all of it has to be looked at
             found = self._watching.end(step)
@@ -151,20 +206,59 @@ class Pending:
             raise unstorable
         return None
 
+    def _settle_whole(self, step: LiveStep, outcome: Outcome, generators: Any, pace: int) -> bool:
+        """Write an observation in one record, if it is a plain one. Tells whether it was."""
+        whole = self._whole
+        assert whole is not None, "the caller looked"
+        is_plain = outcome.ending is Ending.VALUE and generators is None and pace == 0
+        packed = None
+        if is_plain and whole.step is step:
+            packed = self._storing.whole(whole.announced, whole.head, whole.pieces, outcome.value)
+        if packed is None:
+            self._unfold_whole()
+            return False
+        self._whole = None
+        try:
+            self.append([packed])
+        except JournalFullError:
+            self._whole = whole
+            raise
+        return True
+
+    def _unfold_whole(self) -> None:
+        """Put what waits of an observation into records of their own."""
+        whole, self._whole = self._whole, None
+        if whole is None:
+            return
+        step = whole.step
+        self._collect_reused()
+        self._packed.append((None, self._storing.pack(whole.announced)))
+        if whole.head is not None:
+            self._add_head(step, whole.head, whole.head, 0)
+        for piece in whole.pieces:
+            self._stream.append((step, piece))
+        self._stream_bytes += sum(map(len, whole.pieces))
+
     def _append_lost(self, step: LiveStep, outcome: Outcome) -> None:
         """Record, before anything that waits, that this outcome is lost."""
+        packed = []
+        if self._whole is not None and self._whole.step is step:
+            packed = [self._storing.pack(self._whole.announced)]
+            self._whole = None
         self._drop_parts(step)
         lost = Outcome(Ending.LOST, {"ending": int(outcome.ending)})
-        packed = self._storing.settled(step.lane, step.ordinal, lost, None)
+        packed.append(self._storing.settled(step.lane, step.ordinal, lost, None))
         try:
-            self._journal.append_emergency([packed])
+            self._journal.append_emergency(packed)
         except JournalFullError:  # another outcome had the ballast before; this one waits for room
-            self._packed.insert(0, (None, packed))
+            self._packed[:0] = [(None, each) for each in packed]
 
     # --- collecting -------------------------------------------------------------------------------
 
     def collect(self) -> None:
         """Pack everything that waits: hard draws, what was reused, soft columns, then streams."""
+        if self._whole is not None:
+            self._unfold_whole()
         if self._draws:
             self._collect_draws()
         self._collect_reused()

@@ -17,6 +17,7 @@ from durable_kernel.codec import KnownSecrets, Sealed
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
     Announced,
+    Called,
     CallHistory,
     Cell,
     Choice,
@@ -33,8 +34,9 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
+from durable_kernel.runtime.watching import Watch
 
-__all__ = ["RecordedParts", "Storing"]
+__all__ = ["RecordedParts", "Storing", "announcement"]
 
 _SECRET_HOLDERS = frozenset({dict, list, tuple})
 _DEPTH_MAX = 100
@@ -111,20 +113,36 @@ class Storing:
         self, lane: str, ordinal: int, call: Call, repeat: Repeat, wall_ns: int
     ) -> tuple[int, bytes]:
         """Pack the announcement of a call that may be repeated as `repeat` says."""
-        return self.pack(
-            Announced(
-                ordinal=ordinal,
-                lane=lane,
-                kind=call.kind,
-                label=call.label,
-                wall_ns=wall_ns,
-                act=int(call.act),
-                identity=call.identity,
-                details=call.details,
-                repeat_s=_recorded_seconds(repeat),
-                repeat_why=repeat.why if call.act and repeat is not REPEAT_NEVER else "",
+        return self.pack(announcement(lane, ordinal, call, repeat, wall_ns))
+
+    def whole(
+        self, announced: Announced, head: Any, pieces: list[bytes], value: Any
+    ) -> tuple[int, bytes] | None:
+        """Pack a finished observation in one record; None if it is not a plain one.
+
+        Secrets, large values and answers that have to be watched have records of their own.
+        """
+        watch = Watch(self.secrets, announced.label, head)
+        content = b"".join(pieces)
+        if _seal(value) is not value or watch.must_seal(content):
+            return None
+        packed = self.records.pack(
+            Called(
+                ordinal=announced.ordinal,
+                lane=announced.lane,
+                kind=announced.kind,
+                label=announced.label,
+                wall_ns=announced.wall_ns,
+                identity=announced.identity,
+                details=announced.details,
+                value=value,
+                head=head,
+                sizes=[len(each) for each in pieces] or None,
+                content=content,
             )
         )
+        is_large = len(packed[1]) > 2 * INLINE_BYTES_MAX
+        return None if is_large or self._holds_secret(packed) or watch.register() else packed
 
     def settled(
         self,
@@ -296,6 +314,22 @@ class Storing:
 
     def _put(self, data: bytes) -> list[Any]:
         return blob_list(self._blobs.put(data, compress=_looks_like_text(data)))
+
+
+def announcement(lane: str, ordinal: int, call: Call, repeat: Repeat, wall_ns: int) -> Announced:
+    """Make the record that announces a call."""
+    return Announced(
+        ordinal=ordinal,
+        lane=lane,
+        kind=call.kind,
+        label=call.label,
+        wall_ns=wall_ns,
+        act=int(call.act),
+        identity=call.identity,
+        details=call.details,
+        repeat_s=_recorded_seconds(repeat),
+        repeat_why=repeat.why if call.act and repeat is not REPEAT_NEVER else "",
+    )
 
 
 def _recorded_seconds(repeat: Repeat) -> float | None:
