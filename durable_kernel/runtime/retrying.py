@@ -72,7 +72,7 @@ def find_donor(
     """
 
     def is_same_source(each: PositionOutline) -> bool:
-        return each.cell.source == request.source
+        return each.cell.code == request.source
 
     def is_same_cell(each: PositionOutline) -> bool:
         return request.cell_id is not None and each.cell.request.get("cell_id") == request.cell_id
@@ -135,7 +135,7 @@ class Attempts:
         assert branch is not None, "only what was left behind is a donor"
         is_unchanged = (
             left.has_failed
-            and left.cell.source == source
+            and left.cell.code == source
             and left.position == branch.position == position
         )
         return Donor(

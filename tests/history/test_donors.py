@@ -13,6 +13,7 @@ from durable_kernel.history import (
     Reused,
     Settled,
 )
+from durable_kernel.history.views import call_views, outline_view, position_view
 from tests.history.folding import act, cell, committed, frames, look, outline_of
 
 ANSWERED = Settled(ordinal=0, lane="", value="a")
@@ -149,3 +150,22 @@ def test_what_is_decided_about_a_reused_act_is_not_the_donors() -> None:
 
     assert history.calls[""][0].is_complete
     assert not history.donors[0].calls[""][0].is_complete
+
+
+def test_what_was_reused_is_shown() -> None:
+    records = [
+        *FAILED,
+        committed(status="error"),
+        RETRIED,
+        again(),
+        Reused(lane="", ordinal=0, count=2),
+        look(2),
+    ]
+
+    outline = outline_of(*records)
+    rows = call_views(0, history_of(*records))
+
+    assert (outline_view(outline)["calls"], outline_view(outline)["reused"]) == (3, 2)
+    assert position_view(outline.positions[0])["reused"] == 2
+    assert [each["is_reused"] for each in rows] == [True, True, False]
+    assert [each["effect"] for each in rows] == ["0.0", "0.1", "0.2"]

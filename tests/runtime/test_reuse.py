@@ -451,6 +451,7 @@ def test_a_retry_asked_for_by_hand_waits_for_the_cell(notebook: Notebook, servic
         session.run.leave_failed(repeats_acts=False)
 
     with notebook.session() as session:
+        assert "7 recorded calls at hand" in str(session.run.plan)
         session.recover()
         send(session, "y = service.look('inspected')", "b")
         send(session, STORY, "a")
