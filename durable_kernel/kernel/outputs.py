@@ -176,6 +176,7 @@ class CapturingSession(Session):
         if kind not in OUTPUT_KINDS:
             return [parent]
         message["content"] = self.capture.redacted(message["content"])
+        message["metadata"] = self.capture.redacted(message["metadata"])
         return self.capture.audience(kind, message["content"], message["metadata"], parent)
 
 

@@ -34,7 +34,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
-from durable_kernel.runtime.watching import Watch
+from durable_kernel.runtime.watching import Watch, register_answer
 
 __all__ = ["RecordedParts", "Storing", "announcement"]
 
@@ -253,7 +253,10 @@ class Storing:
         if call.resolved.choice == Choice.FAIL:
             return Outcome(Ending.FAILED)
         answer = self._value(call.resolved.value, call.resolved.blob)
-        return Outcome.of_value(self._unsealed(answer) if call.resolved.sealed else answer)
+        if call.resolved.sealed:
+            answer = self._unsealed(answer)
+        register_answer(self.secrets, call.announced.label, answer)
+        return Outcome.of_value(answer)
 
     def head_of(self, call: CallHistory) -> Any:
         """Return what a stream told first.

@@ -11,10 +11,10 @@ from typing import Any
 
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.effects.http_answers import AnswerGuard, is_harmless
-from durable_kernel.ports import Guard
+from durable_kernel.ports import Guard, Secret
 from durable_kernel.runtime.steps import LiveStep
 
-__all__ = ["Watch", "Watching"]
+__all__ = ["Watch", "Watching", "register_answer"]
 
 
 class Watch:
@@ -104,6 +104,18 @@ class Watching:
                 watch.must_seal(part)
         self._watches[step] = watch
         return watch
+
+
+def register_answer(secrets: KnownSecrets, label: str, value: Any) -> None:
+    """Register what is secret in an answer that a user gave: it has its head and body in it."""
+    if not isinstance(value, Mapping) or "head" not in value:
+        return
+    watch = Watch(secrets, label, value["head"])
+    body = value.get("body")
+    content = body.value if isinstance(body, Secret) else body
+    if isinstance(content, bytes) and content:
+        watch.must_seal(content)
+    watch.register()
 
 
 def _guard_of(label: str, head: Any) -> Guard | None:

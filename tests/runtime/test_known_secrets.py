@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -11,7 +12,7 @@ from durable_kernel.errors import SealedSecretError
 from durable_kernel.runtime import records_of
 from durable_kernel.store import Store
 from tests.runtime.canary import TokenSite, hidden_in, plant
-from tests.runtime.notebooks import RUN_ID, Notebook, Session
+from tests.runtime.notebooks import RUN_ID, Notebook, Service, Session
 from tests.runtime.test_canary import NAMES
 
 IMPORT = "import durable_kernel as durable\n"
@@ -121,6 +122,23 @@ def test_whoever_writes_a_secret_into_source_is_told(notebook: Notebook, word: s
     assert word not in first + second
 
 
+def test_a_failed_cell_with_a_secret_in_its_source_is_known_again(
+    notebook: Notebook, service: Service, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """The sources are compared as they are executed, not as they are shown."""
+    monkeypatch.setenv("CANARY_TOKEN", word)
+    cell = f"x = [service.look('a'), service.look('{word}')]\nif fails: raise ValueError"
+    notebook.names["fails"] = True
+    assert notebook.matched("y = 1", cell).status == "error"
+    notebook.names["fails"] = False
+
+    done = notebook.matched("y = 1", cell)
+
+    assert done.status == "ok"
+    assert service.requests == ["a", word, word]
+    assert hidden_in(notebook.home, {"word": word}) == {}
+
+
 # --- errors, results, labels ----------------------------------------------------------------------
 
 
@@ -190,6 +208,65 @@ def test_an_act_that_is_not_recorded_is_told_without_the_secret(
 
     assert "‹secret w›.txt" in sentences
     assert word not in sentences
+    assert hidden_in(notebook.folder, {"word": word}) == {}
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+CLIENTS = {
+    "httpx": "import httpx\ndef ask(path):\n    r = httpx.get(url + path)\n"
+    "    return r.text, str(r.headers.raw)",
+    "requests": "import requests\ndef ask(path):\n    r = requests.get(url + path)\n"
+    "    return r.text, str(r.raw.headers)",
+    "urllib": "import urllib.request\ndef ask(path):\n"
+    "    with urllib.request.urlopen(url + path) as r: return r.read().decode(), str(r.headers)",
+    "aiohttp": "import aiohttp, asyncio\nasync def aask(path):\n"
+    "    async with aiohttp.ClientSession() as c, c.get(url + path) as r:\n"
+    "        return await r.text(), str(r.raw_headers)",
+}
+PATHS = {
+    "/cookie": "cookie answer",
+    "/oauth/token": "oauth refresh",
+    "/form": "form token",
+    "/chunks": "chunked secret",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_each_client_gets_its_tokens_again_and_no_reader_of_the_disk_does(
+    notebook: Notebook, site: TokenSite, client: str, path: str
+) -> None:
+    is_async = client == "aiohttp"
+    call = f"got = {'await a' if is_async else ''}ask({path!r})\nprint(got)"
+    live = notebook.lived(CLIENTS[client], call)
+    asked = list(site.asked)
+
+    again = notebook.replayed()
+
+    token = site.canaries[PATHS[path]]
+    assert token in "".join(again.namespace["got"])
+    assert again.shown == live.shown
+    assert token not in again.text()
+    assert site.asked == asked
+    assert hidden_in(notebook.home, site.canaries) == {}
+
+
+def test_an_answer_that_a_person_gave_is_sealed_if_it_holds_a_token(
+    notebook: Notebook, site: TokenSite, word: str
+) -> None:
+    source = "import httpx\nprint(httpx.post(url + '/x', json=1).json())"
+    with notebook.session(may_die=True) as session:
+        session.run.port.record_end = lambda *_: session.die()  # type: ignore[method-assign]
+        session.execute(source)
+    answer = {"status": 200, "json": {"access_token": word}}
+    with notebook.session() as session:
+        session.when_parked(
+            lambda: session.run.resolve(None, "answer", json.dumps(answer).encode())
+        )
+        session.recover()
+
+    assert "access_token" in session.text()
     assert hidden_in(notebook.folder, {"word": word}) == {}
 
 
