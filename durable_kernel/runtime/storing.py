@@ -34,7 +34,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
-from durable_kernel.runtime.watching import Watch, register_answer
+from durable_kernel.runtime.watching import must_watch, register_answer
 
 __all__ = ["RecordedParts", "Storing", "announcement"]
 
@@ -122,9 +122,8 @@ class Storing:
 
         Secrets, large values and answers that have to be watched have records of their own.
         """
-        watch = Watch(self.secrets, announced.label, head)
         content = b"".join(pieces)
-        if _seal(value) is not value or watch.must_seal(content):
+        if _seal(value) is not value or must_watch(self.secrets, announced.label, head, content):
             return None
         packed = self.records.pack(
             Called(
@@ -142,7 +141,7 @@ class Storing:
             )
         )
         is_large = len(packed[1]) > 2 * INLINE_BYTES_MAX
-        return None if is_large or self._holds_secret(packed) or watch.register() else packed
+        return None if is_large or self._holds_secret(packed) else packed
 
     def settled(
         self,

@@ -14,7 +14,7 @@ from durable_kernel.effects.http_answers import AnswerGuard, is_harmless
 from durable_kernel.ports import Guard, Secret
 from durable_kernel.runtime.steps import LiveStep
 
-__all__ = ["Watch", "Watching", "register_answer"]
+__all__ = ["Watch", "Watching", "must_watch", "register_answer"]
 
 
 class Watch:
@@ -104,6 +104,17 @@ class Watching:
                 watch.must_seal(part)
         self._watches[step] = watch
         return watch
+
+
+def must_watch(secrets: KnownSecrets, label: str, head: Any, content: bytes) -> bool:
+    """Tell whether a whole answer holds something to seal, or that becomes registered.
+
+    Values that are registered by now are not looked for: the caller does that.
+    """
+    if head is None or is_harmless(label, content):
+        return False
+    watch = Watch(secrets, label, head)
+    return watch.must_seal(content) or bool(watch.register())
 
 
 def register_answer(secrets: KnownSecrets, label: str, value: Any) -> None:
