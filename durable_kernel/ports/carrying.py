@@ -148,7 +148,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def _size(value: Any, depth_max: int) -> int:
-    """Return about how many bytes a plain value takes; more than any may, if it is not plain."""
+    """Return about how many bytes a plain value takes; more than any may, if it is not plain.
+
+    A dict with a secret's name among its keys (headers of a request) is none.
+    """
     kind = type(value)
     if kind in _SCALARS:
         return 8
@@ -156,6 +159,8 @@ def _size(value: Any, depth_max: int) -> int:
         return len(value)
     too_much = _SIZE_MAX + 1
     if depth_max == 0 or (kind not in _LISTS and kind is not dict) or len(value) > _SIZE_MAX:
+        return too_much
+    if kind is dict and any(type(key) is str and _SECRET.search(key) for key in value):
         return too_much
     total = 8
     items = (each for pair in value.items() for each in pair) if kind is dict else iter(value)

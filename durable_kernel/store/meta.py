@@ -82,8 +82,9 @@ class Meta:
 def advice_of(run_id: str) -> str:
     """Say what to do about a META that can't be read. Nothing of the run is lost by it."""
     return (
-        "Only META is concerned: the journal of this run is untouched, and nothing of it is lost. "
-        f"Restore META from a backup; or `durable trust ={run_id}` shows what would run and writes "
+        "Nothing was executed. Only META is concerned: the journal of this run is untouched, and "
+        "nothing of it is lost. Restore META from a backup; or "
+        f"`durable trust ={run_id}` shows what would run and writes "
         "a new one (the damaged one is kept); or `durable run --fresh` starts another run."
     )
 

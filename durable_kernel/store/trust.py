@@ -71,9 +71,9 @@ def _origin_of(opener: Opened) -> str:
 def advice_of(run_id: str) -> str:
     """Say what to do about a note of trust that can't be read."""
     return (
-        "Only the note is concerned that you trusted this run: the journal is untouched, and "
-        f"nothing of it is lost. Restore TRUST from a backup, or `durable trust {run_id}` shows "
-        "again what would run and writes it anew."
+        "Nothing was executed. Only the note is concerned that you trusted this run: the journal "
+        "is untouched, and nothing of it is lost. Restore TRUST from a backup, or "
+        f"`durable trust {run_id}` shows again what would run and writes it anew."
     )
 
 

@@ -233,7 +233,7 @@ def test_a_damaged_newest_run_is_not_passed_over(store: Store, notebook: Path) -
     _run_cells(store, first, "x = 1")
     (first.place.folder / "META").write_bytes(b"damaged")
 
-    with pytest.raises(JournalCorruptError, match="nothing will be executed"):
+    with pytest.raises(JournalCorruptError, match="Nothing was executed"):
         _choose(store, notebook)
 
     assert _choose(store, notebook, fresh=True).place.run_id != first.place.run_id

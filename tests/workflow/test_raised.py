@@ -134,10 +134,16 @@ def test_errors_that_lead_to_each_other_end_somewhere(replayed: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"x" * 100_000, list(range(100_000)), [[[[[[[[[[1]]]]]]]]]], {"a": object()}],
-    ids=["long", "many", "deep", "an object inside"],
+    [
+        b"x" * 100_000,
+        list(range(100_000)),
+        [[[[[[[[[[1]]]]]]]]]],
+        {"a": object()},
+        {"headers": {"Authorization": "Bearer x"}},
+    ],
+    ids=["long", "many", "deep", "an object inside", "a secret inside"],
 )
-def test_what_is_too_much_is_left_out(replayed: Any, value: Any) -> None:
+def test_what_is_too_much_or_secret_is_left_out(replayed: Any, value: Any) -> None:
     error = ValueError("no")
     error.body = value  # type: ignore[attr-defined]
     error.kept = 1  # type: ignore[attr-defined]
