@@ -9,6 +9,7 @@ of C, with no frame of its own; this one neither binds nor pickles otherwise tha
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Self
@@ -25,6 +26,7 @@ class StandIn(functools.partial[Any]):
     def __init__(self, module: str, name: str, hook: Callable[..., Any]) -> None:
         self.__module__ = module
         self.__name__ = self.__qualname__ = name
+        self.__signature__: inspect.Signature
 
     def __get__(self, instance: object, owner: type | None = None) -> Self:
         return self
@@ -44,7 +46,8 @@ class ClassMethod:
 
     def __init__(self, owner: type, name: str, hook: Callable[..., Any]) -> None:
         self._name, self._hook = name, hook
-        self.__doc__ = getattr(owner, name).__doc__
+        original = getattr(owner, name)
+        self.__doc__, self._signature = original.__doc__, _signature_of(original)
         self._owner, self._of_owner = owner, self._bind(owner)
 
     def __get__(self, instance: object, owner: type) -> StandIn:
@@ -53,6 +56,8 @@ class ClassMethod:
     def _bind(self, owner: type) -> StandIn:
         bound = BoundStandIn(self._name, owner, self._hook)
         bound.__doc__ = self.__doc__
+        if self._signature is not None:
+            bound.__signature__ = self._signature
         return bound
 
 
@@ -80,10 +85,22 @@ class BoundStandIn(StandIn):
         return self.__self__, self.__name__
 
 
+def _signature_of(original: Any) -> inspect.Signature | None:
+    """Return the signature of a builtin. None: it tells none, as many do before Python 3.13."""
+    try:
+        return inspect.signature(original)
+    except ValueError:
+        return None
+
+
 def replace(module: ModuleType, name: str, hook: Callable[..., Any]) -> None:
     """Put `hook`, which takes the same arguments, where the builtin `module.name` is."""
+    original = getattr(module, name)
     stand_in = StandIn(module.__name__, name, hook)
-    stand_in.__doc__ = getattr(module, name).__doc__
+    stand_in.__doc__ = original.__doc__
+    signature = _signature_of(original)
+    if signature is not None:
+        stand_in.__signature__ = signature
     setattr(module, name, stand_in)
 
 

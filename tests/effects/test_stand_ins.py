@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import datetime
+import inspect
 import os
 import pickle
 import subprocess
@@ -50,6 +52,16 @@ def test_a_hook_is_named_as_what_it_replaces() -> None:
         ("time", "sleep", True),
     ]
     assert repr(time.time) == "<hooked function time>"
+
+
+def test_a_hook_has_the_signature_of_what_it_replaces() -> None:
+    """Completion and validating decorators look at it."""
+
+    class Own(datetime.datetime): ...
+
+    assert str(inspect.signature(os.urandom)) == "(size, /)"
+    assert str(inspect.signature(datetime.datetime.now)) == "(tz=None)"
+    assert str(inspect.signature(Own.now)) == "(tz=None)"
 
 
 def test_a_hook_is_copied_as_a_reference() -> None:
