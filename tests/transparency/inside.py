@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -81,5 +82,5 @@ def run_suite(folder: str, arguments: list[str]) -> None:
         "outcomes": collector.outcomes,
         "reasons": collector.reasons,
     }
-    packed = base64.b64encode(json.dumps(found).encode()).decode()
+    packed = base64.b64encode(zlib.compress(json.dumps(found).encode())).decode()
     display({MIME_TYPE: packed, "text/plain": f"{len(collector.outcomes)} tests"}, raw=True)

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ def run_suite(
             raise KernelLostError("the cell ended without outcomes", shown.text() + kernel.log())
         kernel.kill()
         journaled = _journaled(kernel) if module == DURABLE else {}
-    bundle = json.loads(base64.b64decode(bundles[-1]))
+    bundle = json.loads(zlib.decompress(base64.b64decode(bundles[-1])))
     return Ran(
         bundle["outcomes"],
         bundle["reasons"],
