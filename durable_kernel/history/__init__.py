@@ -4,6 +4,7 @@ show, diff, export and UI read only this.
 """
 
 from durable_kernel.history.outline import Extent, Outline, PositionOutline
+from durable_kernel.history.record_codec import RecordCodec, blob_list, blob_ref
 from durable_kernel.history.records import (
     INLINE_BYTES_MAX,
     Announced,
@@ -21,16 +22,14 @@ from durable_kernel.history.records import (
     Output,
     Part,
     Record,
-    RecordCodec,
     Resolved,
     Resumed,
     Reused,
     Settled,
     Shutdown,
     Turned,
+    Unsettled,
     Withdrawn,
-    blob_list,
-    blob_ref,
 )
 from durable_kernel.history.timeline import (
     CallHistory,
@@ -71,6 +70,7 @@ __all__ = [
     "Turn",
     "TurnKind",
     "Turned",
+    "Unsettled",
     "Withdrawn",
     "blob_list",
     "blob_ref",

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from durable_kernel.history.record_codec import RecordCodec
 from durable_kernel.history.records import (
     Announced,
-    Called,
     Branched,
+    Called,
     Cell,
     Choice,
     Committed,
@@ -24,12 +25,12 @@ from durable_kernel.history.records import (
     Finished,
     Opened,
     Record,
-    RecordCodec,
     Resolved,
     Resumed,
     Reused,
     Settled,
     Shutdown,
+    Unsettled,
     Withdrawn,
 )
 from durable_kernel.journal import Frame
@@ -51,6 +52,7 @@ _OUTLINED = frozenset(
         Branched,
         Shutdown,
         Finished,
+        Unsettled,
         Withdrawn,
         Reused,
     )
@@ -129,6 +131,14 @@ class PositionOutline:
                 self.pending[place] = announced
         self.calls += record.count
         self.reused += record.count
+
+    def unsettle(self, record: Unsettled) -> None:
+        """Let a pending call not be repeated unasked again."""
+        for index, each in enumerate(self.announced):
+            if (each.lane, each.ordinal) == (record.lane, record.ordinal):
+                again = record.put_on(each)
+                self.announced[index] = self.pending[each.lane, each.ordinal] = again
+                return
 
     def withdraw(self, record: Withdrawn) -> None:
         """Put the call back in doubt, and forget the calls begun after it."""
@@ -264,6 +274,8 @@ class Outline:
                 current.announced.append(record.unfold()[0])
             case Settled():
                 current.pending.pop((record.lane, record.ordinal), None)
+            case Unsettled():
+                current.unsettle(record)
             case Withdrawn():
                 current.withdraw(record)
             case Resolved(choice=choice) if choice != Choice.RETRY:

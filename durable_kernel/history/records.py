@@ -1,6 +1,6 @@
 """Records: the meaning of one frame.
 
-One dataclass for each frame type; nothing here reads or writes a file. Nobody changes a record once
+One dataclass for each frame type; nothing here reads or writes a file. `record_codec` packs them. Nobody changes a record once
 it is made. It is not frozen: making one would cost three times as much, for each effect and frame.
 
 A record's payload is a msgpack array of its fields in the order in which they stand in the class,
@@ -15,15 +15,12 @@ text, `Committed`, `Resolved` and `Branched` name theirs. `lane` is "" for the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any, ClassVar
 
 from durable_kernel import codec
-from durable_kernel.errors import JournalVersionError
-from durable_kernel.journal import BlobRef, Frame
 
 __all__ = [
     "INLINE_BYTES_MAX",
@@ -42,13 +39,13 @@ __all__ = [
     "Output",
     "Part",
     "Record",
-    "RecordCodec",
     "Resolved",
     "Resumed",
     "Reused",
     "Settled",
     "Shutdown",
     "Turned",
+    "Unsettled",
     "Withdrawn",
 ]
 
@@ -324,6 +321,24 @@ class Finished(Record):
 
 
 @dataclass(slots=True, kw_only=True)
+class Unsettled(Record):
+    """The call was repeated unasked, and what came back tells nothing of the first one (H21).
+
+    `found` is a clause: "was answered 404 Not Found". It is not repeated unasked again.
+    """
+
+    CODE: ClassVar[int] = 21
+    lane: str
+    ordinal: int
+    found: str
+
+    def put_on(self, announced: Announced) -> Announced:
+        """Return the announcement as it counts from here on."""
+        why = f"a call that was repeated, and {self.found}"
+        return replace(announced, repeat_s=0, repeat_why=why)
+
+
+@dataclass(slots=True, kw_only=True)
 class Withdrawn(Record):
     """The cell did not go on from the outcome of this call; it, and all that followed, is void.
 
@@ -404,113 +419,3 @@ class Called(Record):
         if self.sizes:
             part = Part(ordinal=ordinal, lane=lane, sizes=self.sizes, content=self.content)
         return announced, head, part, Settled(ordinal=ordinal, lane=lane, value=self.value)
-
-
-_ALL: tuple[type[Record], ...] = (
-    Opened,
-    Cell,
-    Resumed,
-    Observed,
-    Announced,
-    Head,
-    Part,
-    Settled,
-    Output,
-    Crossed,
-    Noted,
-    Committed,
-    Resolved,
-    Branched,
-    Shutdown,
-    Finished,
-    Withdrawn,
-    Turned,
-    Reused,
-    Called,
-)
-_TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
-
-
-def _defaults(record_type: type[Record]) -> list[Any]:
-    result: list[Any] = []
-    for each in fields(record_type):
-        if each.default is not MISSING:
-            result.append(each.default)
-        elif each.default_factory is not MISSING:
-            result.append(each.default_factory())
-        else:
-            result.append(MISSING)
-    return result
-
-
-_NAMES = {cls: tuple(each.name for each in fields(cls)) for cls in _TYPES.values()}
-_VALUES: dict[type[Record], Callable[[Any], tuple[Any, ...]]] = {
-    cls: attrgetter(*names) for cls, names in _NAMES.items()
-}
-_VALUES[Noted] = lambda record: (record.sentence,)  # `attrgetter` of one name gives the bare value
-_LAST_DEFAULTS = {cls: _defaults(cls)[::-1] for cls in _TYPES.values()}
-
-
-class RecordCodec:
-    """Record <-> (frame type, payload). Holds what the value codec needs.
-
-    Args:
-        sealer: encrypts sealed answers; None reads them as closed.
-        store_object: the injected writer of class *object* (H19); None refuses such a value.
-        load_object: its reader; None leaves a placeholder.
-    """
-
-    def __init__(
-        self,
-        *,
-        sealer: codec.Sealer | None = None,
-        store_object: Callable[[object], bytes] | None = None,
-        load_object: Callable[[bytes], object] | None = None,
-    ) -> None:
-        self._sealer = sealer
-        self._store_object = store_object
-        self._load_object = load_object
-
-    def pack(self, record: Record) -> tuple[int, bytes]:
-        """Encode a record. Raises OutcomeNotStorableError for a value that nothing carries."""
-        kind = type(record)
-        values = list(_VALUES[kind](record))
-        for default in _LAST_DEFAULTS[kind]:
-            if values[-1] is not default and not _same(values[-1], default):
-                break
-            values.pop()
-        return kind.CODE, self.encode(values)
-
-    def unpack(self, frame: Frame) -> Record:
-        """Decode a frame. Raises JournalVersionError for a type that this build does not know."""
-        kind = _TYPES.get(frame.type)
-        if kind is None:
-            raise JournalVersionError(f"frame {frame.lsn}", frame.type, max(_TYPES))
-        values = self.decode(frame.payload)
-        assert isinstance(values, list)
-        return kind(**dict(zip(_NAMES[kind], values, strict=False)))
-
-    def encode(self, value: object) -> bytes:
-        return codec.encode(value, sealer=self._sealer, store_object=self._store_object)
-
-    def decode(self, data: bytes) -> Any:
-        return codec.decode(data, sealer=self._sealer, load_object=self._load_object)
-
-
-_COMPARABLE = frozenset({bool, int, str, bytes, dict, type(None)})
-
-
-def _same(value: object, default: object) -> bool:
-    """Tell whether a value is its plain default; comparing arrays would give no truth value."""
-    return type(value) is type(default) and type(value) in _COMPARABLE and value == default
-
-
-def blob_ref(listed: list[Any]) -> BlobRef:
-    """Read a blob reference as records carry it: [digest, size, codec]."""
-    digest, size, coding = listed
-    return BlobRef(digest, size, coding)
-
-
-def blob_list(ref: BlobRef) -> list[Any]:
-    """Write a blob reference as records carry it."""
-    return [ref.digest, ref.size, ref.codec]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from durable_kernel.history.outline import PositionOutline
+from durable_kernel.history.record_codec import RecordCodec
 from durable_kernel.history.records import (
     Announced,
     Called,
@@ -34,13 +35,13 @@ from durable_kernel.history.records import (
     Output,
     Part,
     Record,
-    RecordCodec,
     Resolved,
     Resumed,
     Reused,
     Settled,
     Shutdown,
     Turned,
+    Unsettled,
     Withdrawn,
 )
 from durable_kernel.journal import Frame, read_extent
@@ -226,6 +227,9 @@ class PositionHistory:
                     self._before_interruption[record.lane, record.ordinal] = self._lengths()
                 self.last_ended = self.calls[record.lane][record.ordinal]
                 self.last_ended.settled = record
+            case Unsettled():
+                call = self.calls[record.lane][record.ordinal]
+                call.announced = record.put_on(call.announced)
             case Withdrawn():
                 self._withdraw(record)
             case Resolved() if record.position == self.position:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from durable_kernel.errors import RequestInterrupted, RunSuspendedError, Stop
-from durable_kernel.history import Announced, Choice, Noted, Resolved
+from durable_kernel.history import Announced, Choice, Resolved, Unsettled
 from durable_kernel.ports import AnswerParser, Call, Ending, Lane, Outcome, Step, suspended
 from durable_kernel.replay import (
     Doubt,
@@ -57,7 +57,7 @@ class Doubts:
             if port.latch is not None:
                 raise port.latch.with_traceback(None)
             port.forget(step)
-            port.write(Noted(sentence=f"{call.label} was repeated: {found}."))
+            port.write(Unsettled(lane=lane.path, ordinal=step.ordinal, found=found))
             again = Unfinished(step.ordinal, step.cut)
             return self.resume(lane, call, again, step.key, answer, found)
 

@@ -38,6 +38,7 @@ from durable_kernel.history import (
     Settled,
     Shutdown,
     Turned,
+    Unsettled,
     Withdrawn,
     blob_list,
 )
@@ -87,6 +88,7 @@ def second_epoch() -> list[Record]:
     return [
         Opened(wall_ns=8, pid=3, boot_id="b", host="h"),
         Resumed(position=1, wall_ns=9),
+        Unsettled(lane="", ordinal=0, found="was answered 404 Not Found"),
         Settled(ordinal=0, lane="", ending=int(Ending.INTERRUPTED)),
         Withdrawn(lane="", ordinal=0),
         Resolved(position=1, lane="", ordinal=0, choice="answer", wall_ns=10, value=7),

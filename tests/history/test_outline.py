@@ -17,6 +17,7 @@ from durable_kernel.history import (
     Resumed,
     Settled,
     Shutdown,
+    Unsettled,
     Withdrawn,
 )
 from durable_kernel.ports import Ending
@@ -122,6 +123,27 @@ def test_a_withdrawn_interruption_is_in_doubt_again() -> None:
     assert [each.label for each in position.pending.values()] == ["POST /a"]
     assert [each.label for each in position.acts] == ["POST /a"]
     assert position.calls == 1
+    assert outline.status == "in doubt"
+
+
+@pytest.mark.parametrize("is_withdrawn", [False, True])
+def test_a_repeated_call_that_settled_nothing_is_not_repeated_unasked_again(
+    *, is_withdrawn: bool
+) -> None:
+    """H21: what came back is shown instead, also when RequestInterrupted reached the top."""
+    withdrawn = (
+        Settled(ordinal=0, lane="", ending=int(Ending.INTERRUPTED)),
+        Withdrawn(lane="", ordinal=0),
+    )
+    outline = outline_of(
+        *(cell(), act(0, "DELETE /a"), RESUMED),
+        Unsettled(lane="", ordinal=0, found="was answered 404 Not Found"),
+        *(withdrawn if is_withdrawn else ()),
+    )
+
+    (doubtful,) = outline.positions[0].pending.values()
+    assert doubtful.repeat_s == 0
+    assert doubtful.repeat_why == "a call that was repeated, and was answered 404 Not Found"
     assert outline.status == "in doubt"
 
 

@@ -109,16 +109,19 @@ def test_a_repeated_delete_is_an_interruption_where_the_code_names_it(
     assert site.asked == ["DELETE /order/7"] * 2
 
 
-def test_who_dies_while_a_repeated_delete_is_in_doubt_is_asked_again(
+def test_a_repeated_delete_in_doubt_is_not_repeated_unasked_again(
     notebook: Notebook, site: Site
 ) -> None:
+    """Each time the run is opened it is asked about, with what came back."""
     die_behind_the_request(notebook, DELETES)
-    for _ in range(2):
-        notebook.replayed(in_doubt=InDoubtPolicy.STOP)
+    for _ in range(3):
+        stopped = notebook.replayed(in_doubt=InDoubtPolicy.STOP)
 
     session = resolved(notebook, "answer", b'{"status": 200, "body": "it was us"}')
 
+    assert "was repeated, and was answered 404 Not Found" in str(stopped.run.latch)
     assert session.text() == "200 it was us\n"
+    assert site.asked == ["DELETE /order/7"] * 2
 
 
 # --- listed hosts ---------------------------------------------------------------------------------
