@@ -1,7 +1,8 @@
 """Records: the meaning of one frame.
 
-One dataclass for each frame type; nothing here reads or writes a file. `record_codec` packs them. Nobody changes a record once
-it is made. It is not frozen: making one would cost three times as much, for each effect and frame.
+One dataclass for each frame type; nothing here reads or writes a file, and `record_codec` packs
+them. Nobody changes a record once it is made. It is not frozen: making one would cost three times
+as much, for each effect and frame.
 
 A record's payload is a msgpack array of its fields in the order in which they stand in the class,
 trailing defaults cut off; the number of the frame type is `CODE`. `docs/journal-format.md` lists
