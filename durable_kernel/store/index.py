@@ -23,7 +23,7 @@ from blake3 import blake3
 
 from durable_kernel.errors import JournalCorruptError, UsageError
 from durable_kernel.journal import Disk
-from durable_kernel.journal.files import read_regular
+from durable_kernel.journal.files import read_regular, write_whole
 from durable_kernel.store.files import explained, make_private_folder, replace_file
 from durable_kernel.store.places import is_safe_run_id
 
@@ -65,15 +65,9 @@ class Index:
 
     def mark_complete(self, runs: Path) -> None:
         """Note that every run has its entries. Not synced: what a power cut leaves is no match."""
-        temporary = self._folder / f".{COMPLETE_NAME}.tmp"
         with suppress(OSError, UsageError):  # a cache of a cache
             make_private_folder(self._folder, self._disk)
-            fd = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                self._disk.write(fd, self._seen(runs))
-            finally:
-                self._disk.close(fd)
-            self._disk.rename(temporary, self._folder / COMPLETE_NAME)
+            self._write_unsynced(self._folder / COMPLETE_NAME, self._seen(runs))
 
     def forget_complete(self) -> None:
         """Let the next reader look through all METAs."""
@@ -85,12 +79,31 @@ class Index:
         """Make the entries those of `wanted`: (sort, key) to run id. Others are removed."""
         kept: set[Path] = set()
         for (sort, key), run_id in wanted.items():
-            self.put(sort, key, run_id)
-            kept.add(self._path(sort, key))
+            path = self._path(sort, key)
+            kept.add(path)
+            if os.path.lexists(path):
+                self.put(sort, key, run_id)
+                continue
+            # Not synced: where there was none, a power cut leaves none, or one that can't be read,
+            # and METAs are asked again. Thousands of syncs would take half a minute.
+            make_private_folder(self._folder, self._disk)
+            make_private_folder(path.parent, self._disk)
+            with explained(path):
+                self._write_unsynced(path, f"{run_id}\n".encode())
         for path in self._folder.glob("*/*"):
             if path not in kept and not path.name.startswith("."):
                 with explained(path), suppress(FileNotFoundError):
                     self._disk.unlink(path)
+
+    def _write_unsynced(self, path: Path, content: bytes) -> None:
+        """Write a small file; called under the store's lock, so its temporary name is free."""
+        temporary = self._folder / ".entry.tmp"
+        fd = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            write_whole(self._disk, fd, content)  # half an id could name another run
+        finally:
+            self._disk.close(fd)
+        self._disk.rename(temporary, path)
 
     def _seen(self, runs: Path) -> bytes:
         """Return what the file system says of the folders; names can't change without it."""
