@@ -193,16 +193,15 @@ class KnownSecrets:
     def redacted(self, value: Any, depth: int = 0) -> Any:
         """Replace registered values anywhere in text, bytes, dicts (keys too), lists and tuples.
 
-        Gives back the same object where there is none.
+        Gives back the same object where there is none; else plain ones, also of subclasses.
         """
-        kind = type(value)
-        if kind is str:
+        if isinstance(value, str):
             return self.redact_text(value)
-        if kind is bytes:
+        if isinstance(value, bytes):
             return self.redact_bytes(value)
         if depth == _DEPTH_MAX:
             return value
-        if kind is dict:
+        if isinstance(value, dict):
             pairs = [
                 (self.redacted(key, depth + 1), self.redacted(item, depth + 1))
                 for key, item in value.items()
@@ -212,10 +211,12 @@ class KnownSecrets:
                 for new, (key, item) in zip(pairs, value.items(), strict=True)
             )
             return value if is_same else dict(pairs)
-        if kind in (list, tuple):
+        if isinstance(value, (list, tuple)):
             items = [self.redacted(item, depth + 1) for item in value]
             is_same = all(new is old for new, old in zip(items, value, strict=True))
-            return value if is_same else kind(items)
+            if is_same:
+                return value
+            return tuple(items) if isinstance(value, tuple) else items
         return value
 
     def marker_of(self, found: re.Match[bytes]) -> bytes:

@@ -204,10 +204,13 @@ def capture_children(thread: IOPubThread, session: CapturingSession) -> None:
 
     def receive(frames: list[bytes]) -> None:
         if len(frames) > 1 and frames[0] == thread._pipe_uuid:
-            _, parts = session.feed_identities(frames[1:])
+            idents, parts = session.feed_identities(frames[1:])
             message = session.deserialize(parts)
+            content = message["content"]
             if not session._audience(message):
                 return
+            if message["content"] is not content:  # a secret was redacted
+                frames = [frames[0], *session.serialize(message, idents)]
         thread._handle_pipe_msg(frames)
 
     pipe.on_recv(receive)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections import Counter
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
@@ -13,6 +15,13 @@ from hypothesis import given, strategies as st
 from durable_kernel.codec import KnownSecrets, secrets_of_variable
 
 KEY = b"k" * 32
+
+
+class Pair(NamedTuple):
+    name: str
+    number: int
+
+
 VALUE = 'pa"ss<w>rd/äö+ 42\\'
 
 
@@ -72,6 +81,17 @@ def test_values_are_replaced_anywhere_in_containers() -> None:
         "x ‹secret NAME›": [("‹secret NAME›!", 7)],
         "y": "‹secret NAME›".encode(),
     }
+
+
+def test_values_are_replaced_in_subclasses_too() -> None:
+    """What a display formatter returns is anything that looks like a dict."""
+    known = known_secrets("hunter2-hunter2")
+    holder = Counter({"hunter2-hunter2": 7})
+
+    assert known.redacted([holder, Pair("hunter2-hunter2", 1)]) == [
+        {"‹secret NAME›": 7},
+        ("‹secret NAME›", 1),
+    ]
 
 
 def test_a_secret_within_another_one_does_not_uncover_the_rest() -> None:

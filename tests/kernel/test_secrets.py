@@ -25,6 +25,23 @@ CELLS = (
 )
 
 
+def test_what_a_forked_child_prints_is_redacted_where_it_is_shown(start: Start) -> None:
+    """Its messages reach the front end through a pipe, past the session of the kernel."""
+    token = plant("kernel")
+    kernel = start(CANARY_TOKEN=token)
+
+    shown = kernel.run(
+        "import os, sys, time\nif os.fork() == 0:\n"
+        "    print('child', os.environ['CANARY_TOKEN']); sys.stdout.flush(); os._exit(0)\n"
+        "os.wait(); time.sleep(0.5)"
+    )
+    kernel.kill()
+
+    assert f"child {MARK}" in shown.text()
+    assert token not in repr(shown.messages)
+    assert hidden_in(kernel.folder / "home", {"token": token}) == {}
+
+
 def test_no_output_error_or_reply_of_a_kernel_holds_a_registered_value(start: Start) -> None:
     """Also of fd 1, of children, and in what the journal keeps of all that."""
     token = plant("kernel")
