@@ -247,6 +247,7 @@ class PositionHistory:
     def _add_whole(self, record: Called) -> None:
         announced, head, part, settled = record.unfold()
         call = CallHistory(announced, head, [] if part is None else [part], settled)
+        call.place = (self.cell.donor, self.position)
         self.calls.setdefault(record.lane, []).append(call)
         if head is not None:
             self._take_turn(record.lane, TurnKind.HEAD, record.ordinal, 0)

@@ -176,7 +176,7 @@ def _place(
 
 
 def _continue_clocks(
-    surroundings: Surroundings, outline: Outline, unfinished: PositionHistory | None
+    surroundings: Surroundings, outline: Outline, unfinished: Iterable[PositionHistory]
 ) -> None:
     """Let monotonic clocks go on from the last recorded reading, also on another machine (H15).
 
@@ -187,7 +187,7 @@ def _continue_clocks(
     known = [*outline.positions, *outline.waiting]
     attempts = [one for each in known for one in (each, *each.donors())]
     readings += [each.committed.clocks for each in attempts if each.committed is not None]
-    for history in (unfinished, *unfinished.donors) if unfinished is not None else ():
+    for history in (one for each in unfinished for one in (each, *each.donors)):
         columns = history.soft.items()
         readings += [{kind: each} for (_, kind), column in columns for each in column]
     last: dict[str, Any] = {}

@@ -224,10 +224,12 @@ class Run:
             return self._load(outline)
         return None
 
-    def unfinished(self) -> PositionHistory | None:
-        """Read what is recorded of the interrupted cell; None if there is none."""
-        unfinished = self.outline.open_position
-        return None if unfinished is None else self._load(unfinished)
+    def unfinished(self) -> list[PositionHistory]:
+        """Read what is recorded of cells that never ended: the open one, and those left behind."""
+        cut = [each for each in self.outline.waiting if each.committed is None]
+        if self.outline.open_position is not None:
+            cut.append(self.outline.open_position)
+        return [self._load(each) for each in cut]
 
     def replay_cell(self, history: PositionHistory) -> CellExecution:
         """Execute a recorded position again.

@@ -234,6 +234,20 @@ for n in range(5):
     assert len(set(seen)) == len(seen)
 
 
+def test_nor_behind_an_attempt_that_never_ended(notebook: Notebook) -> None:
+    """It was interrupted, and left behind: nothing but its own readings tells how late it was."""
+    cell = "import time\nseen = []\nfor n in range(3):\n    seen.append(time.monotonic())\n"
+    cell += "    service.look(f'page {n}')\n"
+    with notebook.session(may_die=True) as session:
+        session.match(cell + "time.sleep(0.05); seen.append(time.monotonic()); print(); die()")
+    with notebook.session() as session:
+        session.run.leave_failed(repeats_acts=False)
+
+    done = notebook.matched(cell + "seen.append(time.monotonic())")
+
+    assert done.namespace["seen"] == sorted(done.namespace["seen"])
+
+
 # --- acts -----------------------------------------------------------------------------------------
 
 
