@@ -1,8 +1,9 @@
 """Idempotency-Keys from the journal position, for hosts that the user listed.
 
-The key is `step.idempotency_key`: the same whenever the same place of the notebook is executed. It
-is on the wire alone. It is not part of the identity of the call: where a call stands says as much,
-and a run does not diverge because a setting changed. What its announcement says counts later.
+The key is made of `step.idempotency_key`, the same whenever the same place of the notebook is
+executed, and of the identity of the call: in an edited cell another order may stand at that place.
+It is on the wire alone, and not part of that identity: a run does not diverge because a setting
+changed. What the announcement of a call says counts later.
 
     details["injected_key"]   True: this call's own key; a text: the key of an earlier attempt
 
@@ -16,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from durable_kernel.effects.http_repeat import takes_key
 from durable_kernel.ports import Call, Lane, Step
 
-__all__ = ["HEADER", "Keyed", "keyed", "planned_key"]
+__all__ = ["HEADER", "Keyed", "key_of", "keyed", "planned_key"]
 
 HEADER = "Idempotency-Key"
 _DETAIL = "injected_key"
@@ -71,6 +73,12 @@ def planned_key(lane: Lane, method: str, url: str, identity: Mapping[str, Any]) 
     return True
 
 
+def key_of(place: str, identity: Mapping[str, Any]) -> str:
+    """Return the key of a call with that identity, at a place that has that key: 32 hex digits."""
+    parts = (place, identity["method"], identity["url"], identity["body"])
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def keyed(lane: Lane, call: Call, step: Step) -> Keyed | None:
     """Return the key that a begun call bears on the wire, None for most calls.
 
@@ -82,7 +90,7 @@ def keyed(lane: Lane, call: Call, step: Step) -> Keyed | None:
     if not planned:
         return None
     names = call.identity
-    key = planned if isinstance(planned, str) else step.idempotency_key
+    key = planned if isinstance(planned, str) else key_of(step.idempotency_key, names)
     found = Keyed(lane, names["method"], names["url"], names["body"], key)
     if step.head is not None:
         found.note_head(step.head)

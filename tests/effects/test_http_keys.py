@@ -16,6 +16,7 @@ import requests.adapters
 import tenacity
 from urllib3.util import Retry
 
+from durable_kernel.effects.http_keys import key_of
 from durable_kernel.errors import RequestInterrupted
 from durable_kernel.ports import HostRules
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
@@ -49,6 +50,10 @@ def keys_of(seen: Any) -> list[str | None]:
     return found
 
 
+def own_key(port: FakePort, call: int = 0) -> str:
+    return key_of(port.steps[call].idempotency_key, port.calls[call].identity)
+
+
 def test_nothing_is_added_unless_the_host_is_listed(
     client: Any, name: str, service: HttpService
 ) -> None:
@@ -71,11 +76,27 @@ def test_a_post_bears_the_key_of_its_place(client: Any, name: str, service: Http
     _, second = run(port, scenario)
     again = FakePort(port.journal(), hosts=LISTED)
 
-    assert keys_of(second) == [step.idempotency_key for step in port.steps]
+    assert keys_of(second) == [own_key(port, 0), own_key(port, 1)]
     assert len(set(keys_of(second))) == 2
     assert port.calls[0].repeat.seconds_max == 86_400
     assert run(again, scenario)[1] == second
     assert again.made == 0
+
+
+def test_another_order_at_the_same_place_has_another_key(
+    client: Any, name: str, service: HttpService
+) -> None:
+    """As in a cell that was edited after it failed."""
+
+    def post(body: bytes) -> Any:
+        url = service.url(f"/keys/{name}")
+        return run(FakePort(hosts=LISTED), lambda: client("POST", url, body=body))
+
+    post(b"one")
+    post(b"another")
+
+    first, second, third = keys_of(post(b"one"))
+    assert first == third != second
 
 
 def test_the_identity_is_the_same_with_and_without_a_key(
@@ -108,7 +129,7 @@ def test_a_post_that_was_cut_is_sent_again_with_its_key(
     seen = run(FakePort(cut, hosts=LISTED if is_still_listed else None), post)
 
     first, second = keys_of(seen)
-    assert first == second == live.steps[0].idempotency_key
+    assert first == second == own_key(live)
 
 
 def test_a_post_that_was_cut_without_a_key_is_in_doubt_though_the_host_is_listed_now(
@@ -155,7 +176,7 @@ def test_a_redirect_takes_the_key_along(client: str, name: str, service: HttpSer
     seen = run(port, lambda: CLIENTS[client]("POST", service.url(f"/relocated/{name}"), body=b"x"))
 
     first, second = keys_of(seen)
-    assert first == second == port.steps[0].idempotency_key
+    assert first == second == own_key(port)
 
 
 # --- retries --------------------------------------------------------------------------------------
@@ -195,7 +216,7 @@ def test_each_attempt_has_the_key_of_the_first(
 
     keys = run(port, lambda: retry(service.url(f"/keys/{name}/2")))
 
-    assert keys == [port.steps[0].idempotency_key] * 3
+    assert keys == [own_key(port)] * 3
 
 
 @pytest.mark.parametrize("retry", [retry_of_urllib3, retry_of_tenacity, loop_with_aiohttp])
@@ -209,7 +230,7 @@ def test_a_second_attempt_that_was_cut_has_the_key_of_the_first(
 
     keys = run(FakePort(cut), lambda: retry(service.url(f"/keys/{name}/1")))
 
-    assert keys == [port.steps[0].idempotency_key] * 3
+    assert keys == [own_key(port)] * 3
 
 
 def test_what_follows_a_good_answer_is_another_order(name: str, service: HttpService) -> None:
