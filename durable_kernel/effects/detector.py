@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from durable_kernel.effects import paths
+from durable_kernel.effects.http_tokens import hide_in_command
 from durable_kernel.effects.paths import is_system_path, is_way_to_cache
 from durable_kernel.effects.whose_secrets import current_secrets
 from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, Witness
@@ -259,6 +260,11 @@ def _name(path: Any) -> str:
 
 
 def _short(text: str) -> str:
+    """Cut a text, after its secrets are hidden: half of one would not be known again."""
+    text = hide_in_command(text)
+    secrets = current_secrets()
+    if secrets is not None:
+        text = secrets.redact_text(text)
     return text if len(text) <= _TEXT_MAX else text[: _TEXT_MAX - 1] + "…"
 
 

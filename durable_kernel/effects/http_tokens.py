@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 
-__all__ = ["VALUE_CHARS_MIN", "holds_secret", "is_secret_target", "tokens_in"]
+__all__ = ["VALUE_CHARS_MIN", "hide_in_command", "holds_secret", "is_secret_target", "tokens_in"]
 
 _TARGETS = re.compile(
     r"://(?:oauth2?|login|accounts?|auth|sso|sts|id)\."
@@ -18,6 +18,13 @@ _TARGETS = re.compile(
     re.IGNORECASE,
 )
 
+_IN_COMMAND = re.compile(
+    r"(?:authorization:\s*(?:\w+\s+)?|cookie:\s*|(?:x-)?api-?key:\s*|(?:^|\s)-u[= ]?[^\s:/]+:(?!/)"
+    r"|--(?:user|pass\w*|token|secret|api-?key|auth)[= ]"
+    r"|\b\w*(?:token|secret|password|passwd|api_?key)\w*=|://[^/\s:@]+:(?=[^/\s@]+@))"
+    r"(?P<value>[^\s'\"@&]+)",
+    re.IGNORECASE,
+)
 _TOKENS = (
     "(?:access|refresh|id|session|auth|bearer|security|api|csrf|xsrf)[_-]?token|client[_-]?secret"
     "|secret[_-]?access[_-]?key|secret[_-]?key|api[_-]?key|private[_-]?key|device[_-]?code|jwt"
@@ -66,6 +73,13 @@ def holds_secret(text: bytes) -> bool:
                 return True
             at = text.find(hint, at + 1)
     return False
+
+
+def hide_in_command(text: str) -> str:
+    """Replace what follows the name of a secret in a command line, and passwords in URLs."""
+    return _IN_COMMAND.sub(
+        lambda found: found[0][: found.start("value") - found.start()] + "‹hidden›", text
+    )
 
 
 def tokens_in(text: bytes) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,9 @@ class Secrets(Protocol):
     def body_hash(self) -> BodyHash:
         """Hash a body that comes in pieces; the result is that of `body_digest`."""
 
+    def redact_text(self, text: str) -> str:
+        """Replace registered values by `‹secret NAME›`."""
+
     def register(self, name: str, value: str | bytes) -> bool:
         """Look for this value in all that is written from now on. False: too short, or known."""
 

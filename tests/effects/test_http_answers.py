@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable_kernel.effects.http_answers import AnswerGuard
-from durable_kernel.effects.http_tokens import is_secret_target, tokens_in
+from durable_kernel.effects.http_tokens import hide_in_command, is_secret_target, tokens_in
 from durable_kernel.effects.http_wire import make_head
 
 OAUTH = json.dumps(
@@ -151,3 +151,21 @@ def test_session_cookies_and_tokens_in_headers_are_found() -> None:
     )
 
     assert [value for _, value in watch.found()] == [f"abcdefgh-{n}" for n in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("curl -H Authorization: Bearer abc.d -s http://a/", "Authorization: Bearer ‹hidden› -s"),
+        ("curl -u me:abc http://a/", "-u me:‹hidden› http://a/"),
+        ("git clone https://me:abc@host/x", "https://me:‹hidden›@host/x"),
+        ("tool --password=abc --token abc x", "--password=‹hidden› --token ‹hidden› x"),
+        ("env MY_API_KEY=abc run", "MY_API_KEY=‹hidden› run"),
+        ("curl http://a/?access_token=abc&page=2", "access_token=‹hidden›&page=2"),
+        ("python -u script.py http://a:80/", "http://a:80/"),
+        ("pytest tests/token tokenize x=1", "pytest tests/token tokenize x=1"),
+    ],
+)
+def test_secrets_in_a_command_line_are_not_shown(command: str, shown: str) -> None:
+    assert shown in hide_in_command(command)
+    assert "abc" not in hide_in_command(command)
