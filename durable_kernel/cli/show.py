@@ -64,7 +64,8 @@ def show(
     for doubt in document["acts_in_doubt"] if summed.in_doubt else []:
         console.print(
             f"[bold yellow]in doubt[/]: {escape(visible(doubt['label']))} "
-            f"(effect {doubt['effect']}, announced {doubt['announced_at']}). "
+            f"(effect {doubt['effect']}, announced {doubt['announced_at']}; "
+            f"{escape(visible(doubt['why_not_repeated']))}). "
             f"`durable resolve {place.run_id} {doubt['effect']}` decides."
         )
     for decision in document["queued_decisions"]:

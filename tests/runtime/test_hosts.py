@@ -15,6 +15,24 @@ from tests.runtime.notebooks import Notebook, Session
 from tests.runtime.sites import Site
 
 DELETES = "import httpx\nr = httpx.delete(url + '/order/7')\nprint(r.status_code, r.text)"
+DELETES_BY = {
+    "httpx": DELETES,
+    "requests": (
+        "import requests\nr = requests.delete(url + '/order/7')\nprint(r.status_code, r.text)"
+    ),
+    "http.client": (
+        "import http.client\nc = http.client.HTTPConnection(url.removeprefix('http://'))\n"
+        "c.request('DELETE', '/order/7')\nr = c.getresponse()\n"
+        "print(r.status, r.read().decode())\nc.close()"
+    ),
+    "aiohttp": (
+        "import aiohttp, asyncio\n"
+        "async def delete():\n"
+        "    async with aiohttp.ClientSession() as s, s.delete(url + '/order/7') as r:\n"
+        "        print(r.status, await r.text())\n"
+        "asyncio.run(delete())"
+    ),
+}
 READS = "import httpx\nr = httpx.post(url + '/graphql', json={'query': '{ me { name } }'})"
 PAYS = "import httpx\nr = httpx.post(url + '/pay', json={'n': 1})"
 
@@ -59,8 +77,11 @@ def test_a_repeated_delete_that_finds_nothing_stops_a_run_that_may_not_ask(
     assert site.asked == ["DELETE /order/7"] * 2
 
 
-def test_a_repeated_delete_waits_and_shows_what_came_back(notebook: Notebook, site: Site) -> None:
-    die_behind_the_request(notebook, DELETES)
+@pytest.mark.parametrize("source", DELETES_BY.values(), ids=DELETES_BY)
+def test_a_repeated_delete_waits_and_shows_what_came_back(
+    source: str, notebook: Notebook, site: Site
+) -> None:
+    die_behind_the_request(notebook, source)
     statuses: list[dict[str, Any]] = []
 
     with notebook.session() as session:
@@ -79,11 +100,12 @@ def test_a_repeated_delete_waits_and_shows_what_came_back(notebook: Notebook, si
     assert site.asked == ["DELETE /order/7"] * 2
 
 
+@pytest.mark.parametrize("source", DELETES_BY.values(), ids=DELETES_BY)
 def test_a_delete_that_a_person_sends_again_is_answered_by_whatever_comes(
-    notebook: Notebook, site: Site
+    source: str, notebook: Notebook, site: Site
 ) -> None:
     """They know that it may find nothing: asked once more, they would be asked for ever."""
-    die_behind_the_request(notebook, DELETES)
+    die_behind_the_request(notebook, source)
 
     session = resolved(notebook, "retry", None)
 
