@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,14 +67,18 @@ def put(text: str, figures: str) -> str:
 def _markdown(compared: Sequence[Compared]) -> Iterator[str]:
     yield f"Python {platform.python_version()}, {platform.system()}:"
     yield ""
-    yield "| suite | tests | pass in stock | pass in durable | differ | requests in the journal |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| suite | tests | pass in stock | pass in durable | differ | unsteady "
+        "| requests in the journal |"
+    )
+    yield "|---|---|---|---|---|---|---|"
     for found in compared:
         stock, durable = found.ran["stock"], found.ran["durable"]
         yield (
             f"| {found.suite.name} {pinned()[found.suite.name]} | {len(stock.outcomes):,} | "
             f"{stock.count('passed'):,} | {durable.count('passed'):,} | "
-            f"{len(found.verdict.expected)} | {durable.calls.get('http', 0):,} |"
+            f"{len(found.verdict.expected)} | {len(found.unsteady)} | "
+            f"{durable.calls.get('http', 0):,} |"
         )
     listed = [(found.suite.name, each) for found in compared for each in found.verdict.expected]
     if listed:
@@ -81,8 +86,9 @@ def _markdown(compared: Sequence[Compared]) -> Iterator[str]:
         yield "What differs, and why:"
         yield ""
     for suite, each in listed:
-        yield f"- {suite}, `{each.test.rpartition('::')[2]}` ({each.stock} in the stock kernel, "
-        yield f"  {each.durable} here): {each.reason}"
+        name = each.test.rpartition("::")[2]
+        yield f"- {suite}, `{name}`: {each.stock} in the stock kernel, {each.durable} here."
+        yield from textwrap.wrap(each.reason, 98, initial_indent="  ", subsequent_indent="  ")
     for found in compared:
         if found.redone is not None:
             yield ""

@@ -33,6 +33,13 @@ def test_what_is_left_out_of_a_suite_has_a_reason() -> None:
         assert suite.arguments(is_slice=False).count("--deselect") == len(suite.left_out)
 
 
+def test_the_document_has_figures_of_every_suite_in_its_pinned_version() -> None:
+    text = page.PAGE.read_text()
+
+    for name, version in pinned().items():
+        assert f"| {name} {version} |" in text, "make transparency ARGS=--write"
+
+
 def test_figures_take_the_place_of_figures() -> None:
     text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
 
