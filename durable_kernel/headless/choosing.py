@@ -139,9 +139,10 @@ def _resuming(place: RunPlace, outline: Outline, age_s: float | None) -> str:
         return f"run {place.run_id} starts."
     since = when(outline.openers[0].wall_ns)
     age = f", {_age(age_s)} old" if age_s is not None else ""
-    return (
-        f"run {place.run_id} goes on (recorded since {since}{age}, {len(outline.positions)} cells)."
-    )
+    last = outline.positions[-1] if outline.positions else None
+    failed = f" Cell {last.position} failed, and begins anew." if last and last.has_failed else ""
+    cells = len(outline.positions)
+    return f"run {place.run_id} goes on (recorded since {since}{age}, {cells} cells).{failed}"
 
 
 def _age(seconds: float) -> str:

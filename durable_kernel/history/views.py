@@ -34,6 +34,7 @@ def outline_view(outline: Outline) -> dict[str, Any]:
         "positions": len(outline.positions),
         "calls": sum(each.calls for each in outline.positions),
         "reused": sum(each.reused for each in outline.positions),
+        "waiting_calls": sum(each.calls for each in outline.waiting),
         "openers": len(outline.openers),
         "kernel_pid": outline.openers[-1].pid if outline.openers else None,
         "started_at": when(outline.openers[0].wall_ns) if outline.openers else None,

@@ -161,6 +161,7 @@ def test_nine_thousand_pages_are_finished_with_the_690_that_are_missing(
     assert len(pages.gets) - known == pages.last - known
     assert pages.gets == list(range(1, pages.last + 1))
     assert notebook.printed == f"{pages.last}\n"
+    assert "Cell 1 failed, and begins anew" in said
     assert f"cell 1 was run again: {known:,} calls were reused" in said
 
 

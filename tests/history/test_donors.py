@@ -166,6 +166,7 @@ def test_what_was_reused_is_shown() -> None:
     rows = call_views(0, history_of(*records))
 
     assert (outline_view(outline)["calls"], outline_view(outline)["reused"]) == (3, 2)
+    assert outline_view(outline_of(*records[:-3]))["waiting_calls"] == 2
     assert position_view(outline.positions[0])["reused"] == 2
     assert [each["is_reused"] for each in rows] == [True, True, False]
     assert [each["effect"] for each in rows] == ["0.0", "0.1", "0.2"]
