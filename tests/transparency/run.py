@@ -6,7 +6,7 @@ their reasons. What seems to differ is run again, in new kernels: only what diff
 counts, and the rest is named as unsteady.
 
 Then the durable kernel, killed behind the cell, is started again: as it is, and, where ports are
-fixed, with the leave to execute the cell again. The suites open files and start servers, which is
+fixed, with the leave to execute the cell again (not of a slice). The suites open files and start servers, which is
 not recorded; so the kernel may refuse, with a sentence. It may not die or hang. The exit status is
 1 on any finding.
 """
@@ -125,7 +125,7 @@ def compare(suite: Suite, archives: Path, scratch: Path, *, is_slice: bool) -> C
         verdict,
         tuple(each for each in first if each.test not in verdict.doubtful),
         replay(home, _REPLAY_S, is_redone=False),
-        replay(home, _REPLAY_S, is_redone=True) if suite.is_redone else None,
+        replay(home, _REPLAY_S, is_redone=True) if suite.is_redone and not is_slice else None,
     )
 
 
