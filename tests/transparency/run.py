@@ -5,10 +5,10 @@ end in the durable kernel as they end in the stock one, but for the differences 
 their reasons. What seems to differ is run again, in new kernels: only what differs each time
 counts, and the rest is named as unsteady.
 
-Then the durable kernel, killed behind the cell, is started again: as it is, and, where ports are
-fixed, with the leave to execute the cell again (not of a slice). The suites open files and start servers, which is
-not recorded; so the kernel may refuse, with a sentence. It may not die or hang. The exit status is
-1 on any finding.
+Then the durable kernel, killed behind the cell, is started again: as it is, and, for a whole suite
+with fixed ports, with the leave to execute the cell again. The suites open files and start servers,
+which is not recorded; so the kernel may refuse, with a sentence. It may not die or hang. The exit
+status is 1 on any finding.
 """
 
 from __future__ import annotations
