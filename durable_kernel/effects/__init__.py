@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from durable_kernel.effects import (
     aiohttp_client,
+    asyncio_order,
+    asyncio_tasks,
+    asyncio_timers,
     clocks,
     detector,
     entropy,
@@ -38,6 +41,9 @@ _HOOKED = (
     generators,
     sleeping,
     threads,
+    asyncio_tasks,
+    asyncio_timers,
+    asyncio_order,
     prompts,
     httpx_transport,
     urllib3_pool,

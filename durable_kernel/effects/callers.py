@@ -22,6 +22,7 @@ __all__ = [
     "ENTROPY_MACHINERY",
     "LIBRARY_ROOTS",
     "SLEEP_MACHINERY",
+    "TASK_MACHINERY",
     "Verdicts",
     "is_drawn_by_cell",
 ]
@@ -113,6 +114,9 @@ CLOCK_MACHINERY = Verdicts(
 
 # Back-off between two HTTP attempts is as often as the recorded answers say: it can be skipped.
 SLEEP_MACHINERY = Verdicts(_OURS | _LOOPS | _JUPYTER | _IMPORT)
+
+# What a client's own tasks and timers do is part of its exchange, which is recorded as a whole.
+TASK_MACHINERY = Verdicts(_JUPYTER | {"aiohttp"})
 
 # HTTP clients are not here: multipart boundaries and idempotency tokens are part of a call's
 # identity. `multiprocessing` draws its key once per process, whichever cell imports it first. The

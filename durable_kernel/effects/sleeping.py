@@ -4,9 +4,8 @@ The deadline is on disk before the sleep begins, so a sleep of a day that is cut
 with what is left of it, on any machine. Replay waits for nothing that is over. One soft column,
 "sleep"; the duration is not verified, rate limiters compute it from other clocks (H32).
 
-Sleeps that are over still wake tasks in the order of their deadlines, one at a time, each after the
-loop came to rest; and not before a time-out of the same cell that was to end earlier. Not exact: a
-time-out around several sleeps, of which the recorded ones take no time.
+Where a cell has several tasks, each wake-up is a word in their order: tasks wake as they woke, and
+a time-out that cut a sleep cuts it again.
 
 A sleep that is only a yield (`sleep(0)`) is left alone. A `time.sleep` that Ctrl-C ends is followed
 by a call "sleep.interrupted", which names the sleep by its number; replay raises there again.
@@ -16,19 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import heapq
 import inspect
-import itertools
 import sys
 import time
 from collections.abc import Coroutine
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from durable_kernel.effects.callers import SLEEP_MACHINERY
 from durable_kernel.effects.exceptions import recorded_error
 from durable_kernel.effects.stand_ins import replace
-from durable_kernel.ports import CURRENT_LANE, Call, Ending, Lane, Outcome, Witness
+from durable_kernel.ports import CURRENT_LANE, Call, Ending, Lane, Outcome, Witness, suspended
 
 __all__ = ["install"]
 
@@ -36,8 +32,6 @@ _KIND = "sleep"
 _INTERRUPTED = "sleep.interrupted"
 # A shorter sleep is not worth a write: if it is cut, it is slept again.
 _FLUSH_FROM_S = 0.001
-# A task that spins must not keep others asleep (H24).
-_TURNS_MAX = 16
 
 _wall = time.time
 _real_sleep = time.sleep
@@ -121,80 +115,41 @@ def _repeat_interruption(lane: Lane, call: Call) -> None:
 # --- asyncio.sleep --------------------------------------------------------------------------------
 
 
-class _Sleepers:
-    """Tasks of one loop whose recorded sleep is over. Wakes the one that was first to wake."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: list[tuple[float, int, float, Lane, asyncio.Future[None]]] = []
-        self._arrivals = itertools.count()
-        self._turns = 0
-        self._is_scheduled = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def wait(self, lane: Lane, deadline: float, duration: float) -> None:
-        """Return when it is this sleeper's turn."""
-        woken: asyncio.Future[None] = self._loop.create_future()
-        ends_at = self._loop.time() + duration
-        entry = (deadline, next(self._arrivals), ends_at, lane, woken)
-        heapq.heappush(self._waiting, entry)
-        self._schedule()
-        await woken
-
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._wake_first)
-
-    def _wake_first(self) -> None:
-        self._is_scheduled = False
-        while self._waiting and self._waiting[0][-1].done():  # cancelled
-            heapq.heappop(self._waiting)
-        if not self._waiting:
-            return
-        _, _, ends_at, lane, woken = self._waiting[0]
-        if self._timer is not None:
-            self._timer.cancel()
-        time_out_at = self._earlier_time_out(lane, ends_at)
-        if time_out_at is not None:
-            self._timer = self._loop.call_at(time_out_at, self._schedule)
-            return
-        self._turns += 1
-        if not getattr(self._loop, "_ready", ()) or self._turns > _TURNS_MAX:
-            self._turns = 0
-            heapq.heappop(self._waiting)
-            woken.set_result(None)
-        self._schedule()
-
-    def _earlier_time_out(self, lane: Lane, ends_at: float) -> float | None:
-        """Find when a timer of the same cell goes off that a full sleep would not outrun."""
-        timers: list[Any] = getattr(self._loop, "_scheduled", [])
-        earlier = [
-            timer.when()
-            for timer in timers
-            if not timer.cancelled()
-            and timer.when() < ends_at
-            and timer._context.get(CURRENT_LANE) is lane
-        ]
-        return min(earlier, default=None)
-
-
-_SLEEPERS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Sleepers] = WeakKeyDictionary()
-
-
 async def _sleep_in_lane(delay: float, result: Any) -> Any:
     lane = CURRENT_LANE.get()
     if lane is None:  # a task that was made in a cell, in a context of its own
         return await _real_asyncio_sleep(delay, result)
-    wait_s, deadline = _plan(lane, float(delay))
-    if wait_s > 0:
-        return await _real_asyncio_sleep(wait_s, result)
-    loop = asyncio.get_running_loop()
-    sleepers = _SLEEPERS.get(loop)
-    if sleepers is None:
-        sleepers = _SLEEPERS[loop] = _Sleepers(loop)
-    await sleepers.wait(lane, deadline, float(delay))
+    await _Sleep(lane, float(delay)).sleep()
     return result
+
+
+class _Sleep:
+    """One asynchronous sleep: when it ends is recorded, and when its task went on after it."""
+
+    def __init__(self, lane: Lane, duration: float) -> None:
+        self._lane = lane
+        self._duration = duration
+        self._wait_s: float | None = None
+
+    async def sleep(self) -> None:
+        """Return when the sleep is over and it is the lane's turn."""
+        if self._lane.port.has_word(self._lane):
+            self._plan()
+        try:
+            await self._lane.port.decide_async(self._lane, _KIND, self._sleep_what_is_left)
+        except asyncio.CancelledError:
+            if self._wait_s is None and self._lane.replay[_KIND] is not None:
+                self._plan()  # the next sleep must not find its end
+            raise
+
+    def _plan(self) -> float:
+        self._wait_s, _ = _plan(self._lane, self._duration)
+        return self._wait_s
+
+    async def _sleep_what_is_left(self) -> None:
+        wait_s = self._plan()
+        with suspended():
+            await _real_asyncio_sleep(wait_s)
 
 
 def _hook_asyncio() -> None:

@@ -5,7 +5,11 @@ again, `carrying` keeps what they held, `cancelling` lets calls be cancelled aga
 the user said of single hosts, `hiding` keeps secrets off the disk.
 """
 
-from durable_kernel.ports.cancelling import await_cancellation
+from durable_kernel.ports.cancelling import (
+    await_cancellation,
+    reach_ending,
+    through_cancellation,
+)
 from durable_kernel.ports.carrying import carried_with, rebuild_raised
 from durable_kernel.ports.hiding import SECRETS, BodyHash, Guard, Secrets
 from durable_kernel.ports.hosts import ANY_CALL, KEY_S, PUT_S, HostRules, Preset
@@ -70,10 +74,12 @@ __all__ = [
     "carried_with",
     "describe_error",
     "entered",
+    "reach_ending",
     "rebuild_error",
     "rebuild_raised",
     "recorded_error",
     "suspended",
+    "through_cancellation",
     "value_of",
     "waiting",
 ]

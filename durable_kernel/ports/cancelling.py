@@ -6,16 +6,43 @@ Knows asyncio, since every asynchronous effect is made in it; no library.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from durable_kernel.ports.lanes import suspended
-from durable_kernel.ports.words import Ending, Outcome
+from durable_kernel.ports.words import Ending, Outcome, Step
 
-__all__ = ["await_cancellation"]
+__all__ = ["await_cancellation", "reach_ending", "through_cancellation"]
 
 _CANCELLED = frozenset({"asyncio.exceptions:CancelledError", "builtins:GeneratorExit"})
 _CANCELLING_TIMERS = frozenset({"Timeout._on_timeout", "_release_waiter", "CancelScope._timeout"})
 _GRACE_S = 0.25
+
+T = TypeVar("T")
+
+
+async def through_cancellation(
+    wait: Callable[[], Awaitable[T]],
+) -> tuple[T, asyncio.CancelledError | None]:
+    """Await what `wait` makes to its end, whoever cancels it. Returns the first cancellation."""
+    first: asyncio.CancelledError | None = None
+    while True:
+        try:
+            return await wait(), first
+        except asyncio.CancelledError as error:
+            first = first or error
+
+
+async def reach_ending(step: Step, error: BaseException) -> None:
+    """Wait for the turn of a live step that `error` has ended, before that is settled.
+
+    One that was cancelled has its turn as well: who cancelled it, and whoever else was let go on
+    meanwhile, comes to rest first. An interrupt or a close waits for nobody.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        await through_cancellation(step.turn)
+    elif isinstance(error, Exception):
+        await step.turn()
 
 
 async def await_cancellation(outcome: Outcome) -> None:

@@ -149,18 +149,17 @@ REPEATABLE: ContextVar[bool] = ContextVar("durable_repeatable", default=False)
 class suspended:  # noqa: N801 - used as a statement, like contextlib's
     """Take the lane away while the real call of an effect runs, so that nothing is journaled twice.
 
-    Sets back by value, not by token: an async generator may be closed from another context.
+    A coroutine that is dropped ends wherever its memory is freed: another context stays as it is.
     """
 
-    __slots__ = ("_inside", "_lane")
+    __slots__ = ("_inside", "_lane", "_token")
 
     def __enter__(self) -> Self:
         self._lane = lane = CURRENT_LANE.get()
-        self._inside = INSIDE_EFFECT.get()
         if lane is not None:
             lane.outside += 1
-        CURRENT_LANE.set(None)
-        INSIDE_EFFECT.set(True)
+        self._token = CURRENT_LANE.set(None)
+        self._inside = INSIDE_EFFECT.set(True)
         return self
 
     def __exit__(
@@ -171,8 +170,11 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
     ) -> None:
         if self._lane is not None:
             self._lane.outside -= 1
-        CURRENT_LANE.set(self._lane)
-        INSIDE_EFFECT.set(self._inside)
+        try:
+            CURRENT_LANE.reset(self._token)
+        except ValueError:  # made in another context
+            return
+        INSIDE_EFFECT.reset(self._inside)
 
 
 class entered:  # noqa: N801 - the counterpart of `suspended`

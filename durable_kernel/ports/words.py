@@ -207,10 +207,11 @@ class Step(Protocol):
         """Stable over retries and restarts: derived from run, position, lane and ordinal."""
 
     async def turn(self) -> None:
-        """Wait until the next delivery of a recorded step may reach its lane: head, then end.
+        """Wait until the next delivery of a step may reach its lane: head, then end.
 
-        Asynchronous effects await it before they deliver either, outside `suspended()`. It does
-        nothing on a live step, and nothing where one lane is alone.
+        Asynchronous effects await it before they deliver either, outside `suspended()`: on a
+        recorded step until it is its turn, on a live one until the other lanes rest, just before
+        it is recorded. It does nothing where one lane is alone.
         """
 
     def set_head(self, head: Any) -> None:

@@ -19,11 +19,12 @@ from typing import Any, Protocol, cast
 
 from durable_kernel.errors import DivergenceError, Stop
 from durable_kernel.history import Turned, TurnKind
-from durable_kernel.ports import Call, Ending, Lane, waiting
+from durable_kernel.ports import Call, Ending, Lane, through_cancellation, waiting
 from durable_kernel.replay import Diverges, GoLive, PositionReplay, Serve, Unfinished, Verdict
 from durable_kernel.runtime.pending import Pending
 from durable_kernel.runtime.reusing import made_before
 from durable_kernel.runtime.turnstile import (
+    CUT,
     FREE,
     HURRIED,
     PATIENCE_S,
@@ -111,6 +112,7 @@ class Crowd:
                 return
             self._pending.take(lane)
             lane.has_ended = True
+            self.turnstile.granted.pop(lane, None)
             if lane in self.turnstile.lanes:
                 self.turnstile.lanes.remove(lane)
             left = port.replay.unmet_by(lane.path)
@@ -154,13 +156,48 @@ class Crowd:
     async def decide_async(
         self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
     ) -> Any:
-        found = await self.turnstile.wait_async(lane, lambda: self._word(lane, kind, blocks=False))
+        found, cancellation = await self._recorded_word(lane, kind)
         if found is not _LIVE:
+            if cancellation is not None:
+                raise cancellation
+            if found[1] == CUT:  # by somebody outside: a lane would have come first
+                raise asyncio.CancelledError
             return found[0]
-        value = await produce()
-        with _Passing(self.turnstile, lane) as pace:
+        value = None
+        try:
+            value = await produce()
+            await self.turnstile.enter_async(lane)
+        except asyncio.CancelledError as error:
+            cancellation = error
+            await through_cancellation(lambda: self.turnstile.enter_async(lane))
+        with _Passing(self.turnstile, lane) as found_pace:
+            pace = found_pace if cancellation is None else CUT
             self._pending.add_word(Turned(lane=lane.path, kind=kind, value=value, pace=pace))
+        if cancellation is not None:
+            raise cancellation
         return value
+
+    async def _recorded_word(
+        self, lane: Lane, kind: str
+    ) -> tuple[Any, asyncio.CancelledError | None]:
+        """Wait for a word. A cancellation that is recorded has its turn, too."""
+
+        def wait() -> Awaitable[Any]:
+            return self.turnstile.wait_async(lane, lambda: self._word(lane, kind, blocks=False))
+
+        try:
+            return await wait(), None
+        except asyncio.CancelledError as error:
+            with self.port.lock:
+                following = self.port.replay.next_word(lane.path)
+            if following is None or following[1].pace != CUT:
+                raise
+            return (await through_cancellation(wait))[0], error
+
+    async def reach(self, lane: Lane) -> None:
+        """Wait until something may be delivered to a live lane of the running loop."""
+        if self.turnstile.is_crowded and lane.loop is not None and not lane.has_ended:
+            await self.turnstile.enter_async(lane)
 
     def _word(self, lane: Lane, kind: str, *, blocks: bool) -> Any:
         """Return the recorded word in a tuple, _LIVE, or None: not yet."""
@@ -175,7 +212,7 @@ class Crowd:
         if not self.may_take(lane, TurnKind.WORD, number, blocks=blocks):
             return None
         replay.take_word(lane.path)
-        return (word.value,)
+        return word.value, word.pace
 
     def await_next_position(self, lane: Lane, kind: str) -> None:
         """Wait with a draw that was made in a later position than the one that is replayed.
@@ -351,17 +388,27 @@ class StepTurns:
         self._lane = lane
         self._ordinal = served.ordinal
         self._position = crowd.port.position
+        settled = served.call.settled
+        self._is_abandoned = settled is not None and settled.ending == Ending.ABANDONED
 
     async def take(self) -> None:
         """Wait for the next delivery without blocking the loop."""
         if not self._kinds:
             return
         kind = self._kinds.pop(0)
-        turnstile = self._crowd.turnstile
+
+        def wait() -> Awaitable[Any]:
+            return self._crowd.turnstile.wait_async(
+                self._lane, lambda: self._may_take(kind, blocks=False)
+            )
+
         try:
-            await turnstile.wait_async(self._lane, lambda: self._may_take(kind, blocks=False))
+            await wait()
         except asyncio.CancelledError:
-            self._give_up(kind)
+            if self._is_abandoned and not self._kinds:
+                await through_cancellation(wait)
+            else:
+                self._give_up(kind)
             raise
 
     def ending(self, parts: Iterable[bytes]) -> Iterable[bytes]:
@@ -381,7 +428,7 @@ class StepTurns:
         return self._crowd.may_take(self._lane, kind, self._ordinal, blocks=blocks) or None
 
     def _give_up(self, kind: TurnKind) -> None:
-        """Who waits was cancelled, as it was when this was recorded."""
+        """Who waits was cancelled, though nothing of that is recorded: the turn is not needed."""
         order = self._crowd.port.replay.order
         place = order.place_of(self._lane.path, kind, self._ordinal)
         if place is not None and self._crowd.port.position == self._position:
@@ -433,6 +480,10 @@ class _Passing:
     def __enter__(self) -> int:
         lane, turnstile = self._lane, self._turnstile
         is_own = lane is not None and lane.root_thread == threading.get_ident()
+        granted = turnstile.granted.pop(lane, None) if lane is not None else None
+        if granted is not None:
+            turnstile.lock.acquire()
+            return granted
         if lane is not None and is_own and not self._is_free and not lane.has_ended:
             return turnstile.enter(lane)
         turnstile.lock.acquire()

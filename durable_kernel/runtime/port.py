@@ -331,6 +331,9 @@ class RunPort:
 
     # --- steps.Recorder ---------------------------------------------------------------------------
 
+    async def reach(self, step: LiveStep) -> None:
+        await self.crowd.reach(step.owner)
+
     def record_head(self, step: LiveStep, head: Any) -> None:
         with self.interrupts, self.crowd.passing(step.owner) as pace:
             self._pending.add_head(step, head, pace)

@@ -20,6 +20,8 @@ __all__ = ["LiveStep", "RecordedStep", "Recorder", "StepKey", "UnjournaledStep"]
 class Recorder(Protocol):
     """What a live step needs of the port."""
 
+    async def reach(self, step: LiveStep) -> None: ...
+
     def record_head(self, step: LiveStep, head: Any) -> None: ...
 
     def record_part(self, step: LiveStep, data: bytes) -> None: ...
@@ -132,7 +134,8 @@ class LiveStep:
         return f"<LiveStep {self.lane or 'main'}/{self.ordinal} {state}>"
 
     async def turn(self) -> None:
-        """Do nothing: live deliveries are ordered where they are recorded."""
+        if not self.is_settled:
+            await self._recorder.reach(self)
 
     def set_head(self, head: Any) -> None:
         if not self.has_recorded_head and not self.is_settled:

@@ -25,7 +25,7 @@ from durable_kernel.errors import Stop
 from durable_kernel.ports import CURRENT_LANE, Lane
 from durable_kernel.runtime.stalling import StallWatch
 
-__all__ = ["FREE", "HURRIED", "PATIENCE_S", "STILL", "TURNS_MAX", "Turnstile"]
+__all__ = ["CUT", "FREE", "HURRIED", "PATIENCE_S", "STILL", "TURNS_MAX", "Turnstile"]
 
 STILL = 0
 """A pace: every other lane rested."""
@@ -33,6 +33,8 @@ HURRIED = 1
 """Another lane did not come to rest in time."""
 FREE = 2
 """Nobody looked: the order alone counts."""
+CUT = 3
+"""The lane was cancelled while it waited, and went on with that once the others rested."""
 
 PATIENCE_S = 0.005
 TURNS_MAX = 16
@@ -64,6 +66,7 @@ class Turnstile:
         self.lock: Any = lock
         self._latch = latch
         self._on_stall = on_stall
+        self.granted: dict[Lane, int] = {}
         self._wakers: dict[str, Any] = {}
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopGate] = WeakKeyDictionary()
 
@@ -153,11 +156,41 @@ class Turnstile:
             got = self._try(me, attempt)
         if got is not None:
             return got
+        return cast("T", await self._gate().wait(me, attempt))
+
+    async def enter_async(self, me: Lane) -> None:
+        """Wait until a live lane of the running loop may go on.
+
+        Its next delivery is recorded with the pace that was found here.
+        """
+        self.granted.pop(me, None)
+        gate = self._gate()
+        arrived_at, arrived_with = _monotonic(), gate.checks
+
+        def attempt() -> int | None:
+            if self.is_at_rest(me):
+                return STILL
+            if not self._is_loop_at_rest(gate.loop, me):
+                return HURRIED if gate.checks - arrived_with > TURNS_MAX else None
+            is_tired = _monotonic() - max(arrived_at, self.last_pass_at) > PATIENCE_S
+            return HURRIED if is_tired else None
+
+        self.granted[me] = await self.wait_async(me, attempt)
+
+    def _is_loop_at_rest(self, loop: asyncio.AbstractEventLoop, me: Lane) -> bool:
+        runs = any(
+            _runs_now(lane)
+            for lane in self.lanes
+            if lane.loop is loop and lane is not me and not is_resting(lane)
+        )
+        return not runs and not _has_ready(loop, me)
+
+    def _gate(self) -> _LoopGate:
         loop = asyncio.get_running_loop()
         gate = self._loops.get(loop)
         if gate is None:
             gate = self._loops[loop] = _LoopGate(self, loop)
-        return cast("T", await gate.wait(me, attempt))
+        return gate
 
     def turns_waited(self, loop: object) -> int:
         """Count the turns that a loop made while somebody waited at its gate."""
@@ -182,15 +215,16 @@ class _LoopGate:
 
     def __init__(self, turnstile: Turnstile, loop: asyncio.AbstractEventLoop) -> None:
         self.turns = 0
+        self.checks = 0
+        self.loop = loop
         self._turnstile = turnstile
-        self._loop = loop
         self._context = contextvars.Context()
         self._waiters: dict[Lane, tuple[Attempt[Any], asyncio.Future[Any]]] = {}
         self._is_scheduled = False
         self._watch: StallWatch | None = None
 
     async def wait(self, me: Lane, attempt: Attempt[Any]) -> Any:
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[Any] = self.loop.create_future()
         me.is_at_gate = True
         self._waiters[me] = attempt, future
         self._schedule()
@@ -203,19 +237,20 @@ class _LoopGate:
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._loop.call_soon(self._check, context=self._context)
+            self.loop.call_soon(self._check, context=self._context)
 
     def _schedule_again(self) -> None:
         """Try again in the next turn, or a little later when the loop has nothing else to do."""
         self._is_scheduled = True
-        if getattr(self._loop, "_ready", ()):
-            self._loop.call_soon(self._check, context=self._context)
+        if getattr(self.loop, "_ready", ()):
+            self.loop.call_soon(self._check, context=self._context)
         else:
-            self._loop.call_later(_IDLE_POLL_S, self._check, context=self._context)
+            self.loop.call_later(_IDLE_POLL_S, self._check, context=self._context)
 
     def _check(self) -> None:
         self._is_scheduled = False
         self.turns += 1
+        self.checks += 1
         for lane, (attempt, future) in list(self._waiters.items()):
             if not future.done() and self._let_go(lane, attempt, future):
                 self.turns = 0
@@ -261,6 +296,8 @@ def _runs_now(lane: Lane) -> bool:
 
 def _has_ready(loop: asyncio.AbstractEventLoop, me: Lane | None) -> bool:
     """Tell whether a loop is about to run code of a lane. Machinery does not count (H24)."""
+    if not loop.is_running():
+        return False
     ready: Any = getattr(loop, "_ready", ())
     try:
         handles = tuple(ready)
@@ -270,6 +307,6 @@ def _has_ready(loop: asyncio.AbstractEventLoop, me: Lane | None) -> bool:
         if handle.cancelled():
             continue
         lane = handle._context.get(CURRENT_LANE)  # noqa: SLF001 - there is no other way to it
-        if lane is not None and lane is not me and not lane.has_ended:
+        if lane is not None and lane is not me:  # one that has ended has yet to tell its waiter
             return True
     return False

@@ -8,6 +8,7 @@ is handed to `show` after it was journaled, as a front end would see it.
 from __future__ import annotations
 
 import ast
+import asyncio
 import builtins
 import inspect
 import io
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from durable_kernel.errors import Stop
+from durable_kernel.ports import CURRENT_LANE, entered
 from durable_kernel.runtime import CellExecution, CellRequest, CellResult, Run
 
 __all__ = ["Driver", "Shown"]
@@ -118,6 +120,8 @@ class Driver:
                 _run_coroutine(value, execution)
         except (Stop, Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a cell's end, whatever it is
             return self._failed(execution, error)
+        except asyncio.CancelledError as error:
+            return self._failed(execution, self.run.latch or error)
         finally:
             sys.stdout, sys.stderr = before
         return CellResult("ok", {"status": "ok"})
@@ -138,10 +142,17 @@ class Driver:
 
 
 def _run_coroutine(value: Any, execution: CellExecution) -> None:
-    import asyncio  # noqa: PLC0415 - only cells that await need an event loop
+    """Await a cell as a kernel does, whose loop and first task belong to no cell."""
+    lane = CURRENT_LANE.get()
+    assert lane is not None, "a cell runs in its lane"
 
     async def main() -> None:
-        execution.enter_task()
-        await value
+        with entered(lane):
+            execution.enter_task()
+            await value
 
-    asyncio.run(main())
+    CURRENT_LANE.set(None)
+    try:
+        asyncio.run(main())
+    finally:
+        CURRENT_LANE.set(lane)

@@ -12,6 +12,7 @@ RequestInterrupted is raised. It knows no time: `Repeat.seconds_max` is only com
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -31,9 +32,12 @@ from durable_kernel.ports import (
     Source,
     Step,
     entered,
+    suspended,
 )
 
 __all__ = ["FakeJournal", "FakePort", "FakeStep", "FakeWitness", "RecordedCall"]
+
+_TURNS_OF_REST = 50
 
 Doubt = Callable[[Call, AnswerParser | None], Outcome]
 
@@ -56,6 +60,8 @@ class FakeJournal:
     calls: list[RecordedCall] = field(default_factory=list)
     draws: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     soft: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    after: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    """How many calls were begun, in all lanes, before each word of a lane and kind."""
 
     def cut(self, index: int, *, parts: int | None = None, head: bool = True) -> FakeJournal:
         """Return a copy that ends inside call `index`: without outcome, with `parts` parts."""
@@ -154,7 +160,9 @@ class FakePort:
         found.calls.extend(copy.deepcopy(self._known.calls))
         for key, values in self._known.draws.items():
             found.draws[key].extend(values)
-        return FakeJournal(found.calls, dict(found.draws), dict(found.soft))
+        for key, places in self._known.after.items():
+            found.after.setdefault(key, []).extend(places)
+        return FakeJournal(found.calls, dict(found.draws), dict(found.soft), found.after)
 
     def column(self, kind: str, path: str = "") -> list[Any]:
         """Return the recorded values of one soft kind."""
@@ -240,10 +248,22 @@ class FakePort:
     async def decide_async(
         self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
     ) -> Any:
-        waiting = self._known.draws.get((lane.path, f"word {kind}"))
+        key = (lane.path, f"word {kind}")
+        waiting, after = self._known.draws.get(key), self._known.after.get(key)
+        if waiting and after:
+            await self._reach(after.pop(0))
         value = waiting.pop(0) if waiting else await produce()
-        self._written.draws[lane.path, f"word {kind}"].append(value)
+        self._written.draws[key].append(value)
+        self._written.after.setdefault(key, []).append(len(self.calls))
         return value
+
+    async def _reach(self, calls: int) -> None:
+        """Let the other tasks come to where they were: the nearest thing to an order in a fake."""
+        turns = 0
+        while turns < _TURNS_OF_REST:
+            with suspended():
+                await asyncio.sleep(0)
+            turns = 0 if len(self.calls) < calls else turns + 1
 
     def has_word(self, lane: Lane) -> bool:
         return any(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from durable_kernel.ports import CURRENT_LANE, entered
 from durable_kernel.testing.fake_port import FakeJournal, FakePort
 
 
@@ -25,6 +27,24 @@ def replayed_equal(cell: Callable[[], Any]) -> FakePort:
     assert second == first
     assert again.is_live
     return live
+
+
+def awaited(make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Await a coroutine as a kernel does: in the cell's own lane, in a loop that is no cell's."""
+    lane = CURRENT_LANE.get()
+    if lane is None:
+        return asyncio.run(make())
+
+    async def main() -> Any:
+        with entered(lane):
+            lane.loop, lane.root_task = asyncio.get_running_loop(), asyncio.current_task()
+            return await make()
+
+    CURRENT_LANE.set(None)
+    try:
+        return asyncio.run(main())
+    finally:
+        CURRENT_LANE.set(lane)
 
 
 def in_module(name: str, source: str, **names: Any) -> Any:

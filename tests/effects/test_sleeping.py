@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 
 from durable_kernel.testing.fake_port import FakeJournal, FakePort
-from tests.effects.sessions import in_module, run
+from tests.effects.sessions import awaited, in_module, run
 
 pytestmark = [pytest.mark.usefixtures("hooked"), pytest.mark.timeout(30)]
 
 LONG_S = 3600.0
 
 
-def recorded_sleeps(*ended_ago_s: float, draws: int = 0) -> FakeJournal:
+def recorded_sleeps(
+    *ended_ago_s: float, draws: int = 0, lanes: tuple[str, ...] = ("",)
+) -> FakeJournal:
     """A journal of sleeps that ended so many seconds ago (negative: that are not over)."""
     now = time.time()
     return FakeJournal(
-        soft={("", "sleep"): [now - ago for ago in ended_ago_s]},
+        soft={(lane, "sleep"): [now - ago for ago in ended_ago_s] for lane in lanes},
         draws={("", "left"): [0] * draws},
     )
 
@@ -35,12 +37,12 @@ def seconds_of(cell: Callable[[], Any], recorded: FakeJournal | None) -> float:
 
 
 def in_loop(make: Callable[[], Coroutine[Any, Any, Any]]) -> Callable[[], Any]:
-    return lambda: asyncio.run(make())
+    return lambda: awaited(make)
 
 
 @pytest.mark.parametrize(
     "sleep",
-    [lambda seconds: time.sleep(seconds), lambda seconds: asyncio.run(_awaiting(seconds))],
+    [lambda seconds: time.sleep(seconds), lambda seconds: awaited(lambda: _awaiting(seconds))],
     ids=["time", "asyncio"],
 )
 class TestBothSleeps:
@@ -135,43 +137,6 @@ def test_machinery_sleeps_as_it_likes() -> None:
     assert seconds_of(back_off, recorded_sleeps(1.0)) < 5
 
 
-def test_tasks_wake_in_the_order_of_their_deadlines() -> None:
-    """As live: 0.02, 0.03, 0.04, 0.05, 0.06, though the cell starts them otherwise."""
-
-    async def cell() -> list[str]:
-        woken: list[str] = []
-
-        async def worker(name: str, *durations: float) -> None:
-            for duration in durations:
-                await asyncio.sleep(duration)
-                await asyncio.sleep(0)
-                woken.append(name)
-
-        await asyncio.gather(worker("a", 0.03, 0.03), worker("b", 0.02, 0.02), worker("c", 0.05))
-        return woken
-
-    first, live = run(in_loop(cell))
-    recorded = live.journal()
-    recorded.soft["", "sleep"] = [value - 100 for value in recorded.soft["", "sleep"]]
-    second, again = run(in_loop(cell), recorded)
-
-    assert second == first == ["b", "a", "b", "c", "a"]
-    assert again.column("sleep") == recorded.soft["", "sleep"]
-
-
-def test_a_time_out_that_ended_a_sleep_ends_it_again() -> None:
-    async def cell() -> str:
-        try:
-            await asyncio.wait_for(asyncio.sleep(LONG_S), 0.05)
-        except TimeoutError:
-            return "timed out"
-        return "slept"
-
-    found, _ = run(in_loop(cell), recorded_sleeps(1.0))
-
-    assert found == "timed out"
-
-
 def test_a_task_that_spins_does_not_keep_others_asleep() -> None:
     """H24: the loop never comes to rest."""
 
@@ -180,7 +145,7 @@ def test_a_task_that_spins_does_not_keep_others_asleep() -> None:
         while not sleeper.done():  # noqa: ASYNC110 - the spinning is the point
             await asyncio.sleep(0)
 
-    assert seconds_of(in_loop(cell), recorded_sleeps(1.0)) < 5
+    assert seconds_of(in_loop(cell), recorded_sleeps(1.0, lanes=("/a1",))) < 5
 
 
 def test_a_cancelled_sleeper_does_not_stop_the_others() -> None:
@@ -191,7 +156,8 @@ def test_a_cancelled_sleeper_does_not_stop_the_others() -> None:
         first.cancel()
         return await second
 
-    assert run(in_loop(cell), recorded_sleeps(2.0, 1.0))[0] == "second"
+    recorded = recorded_sleeps(1.0, lanes=("/a1", "/a2"))
+    assert run(in_loop(cell), recorded)[0] == "second"
 
 
 def test_asyncio_sleep_still_counts_as_a_coroutine_function() -> None:

@@ -12,9 +12,10 @@ session is over they are put back. So a death costs no process, and any line can
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ from durable_kernel.ports import (
     Outcome,
     Repeat,
     Step,
+    await_cancellation,
+    reach_ending,
     suspended,
     value_of,
 )
@@ -55,8 +58,8 @@ class QuickDisk(RealDisk):
         """Do nothing."""
 
 
-class Died(BaseException):
-    """The process is dead. Not an `Exception`, nor a `Stop`: the driver lets it through."""
+class Died(SystemExit):
+    """The process is dead. Neither drivers nor event loops keep such an exception."""
 
 
 _QUICK_DISK = QuickDisk()
@@ -66,18 +69,26 @@ def _is_done(name: str) -> str:
     return f"{name}: done"
 
 
+async def _at_once(_name: str) -> None:
+    return
+
+
 @dataclass
 class Service:
     """Something outside: it remembers what reached it, and does as it is told meanwhile.
 
+    `answered` are those of its asynchronous callers who have their answer, on disk.
     `before` is called when a request is announced and has not left; `during` while the service has
-    it, and returns the answer. Both get the request's name.
+    it, and returns the answer; `travel` on the way there and back, if that is asynchronous. All get
+    the request's name.
     """
 
     requests: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
     before: Callable[[str], object] = _is_done
     during: Callable[[str], Any] = _is_done
+    travel: Callable[[str], Awaitable[None]] = _at_once
     answer: AnswerParser | None = None
     is_dead: bool = False
 
@@ -95,7 +106,25 @@ class Service:
         lane = CURRENT_LANE.get()
         assert lane is not None, "only cells ask"
         call = Call("fake", f"ask {name}", {"name": name}, {}, Act.REMOTE, repeat)
-        return self._carry_out(name, await lane.port.begin_async(lane, call, self.answer))
+        step = await lane.port.begin_async(lane, call, self.answer)
+        if step.outcome is not None:
+            await step.turn()
+            await await_cancellation(step.outcome)
+            return value_of(step.outcome, lambda: ConnectionError("connection lost"))
+        try:
+            with suspended():
+                await self.travel(name)
+                value = self._serve(name, step)
+                await self.travel(name)
+            await step.turn()
+        except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
+            await reach_ending(step, error)
+            step.settle(Outcome.of_error(error))
+            raise
+        step.settle(Outcome.of_value(value))
+        if not self.is_dead:
+            self.answered.append(name)
+        return value
 
     def look(self, name: str) -> Any:
         """Make a request that changes nothing there."""

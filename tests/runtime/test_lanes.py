@@ -1,6 +1,7 @@
 """Who a call belongs to: the running cell's own line, and nobody else's (H8, H29, DESIGN §7).
 
-Other lanes are not recorded yet: what they do is told and taints the cell, never wrong in silence.
+Threads, tasks of pools and of event loops are lanes of their own. What can't be one is told and
+taints the cell, never wrong in silence.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from durable_kernel.errors import TaintedPositionError, WorldClosedError
 from tests.runtime.notebooks import Notebook, Service
 
 OTHERS = {
-    "task": "import asyncio\nx = await asyncio.create_task(service.ask_async('a'))",
-    "gather": "import asyncio\nx = await asyncio.gather(service.ask_async('a'))",
+    "bare task": "import asyncio\nx = await asyncio.Task(service.ask_async('a'))",
+    "shared context": (
+        "import asyncio, contextvars\nshared = contextvars.copy_context()\n"
+        "tasks = [asyncio.create_task(service.ask_async(n), context=shared) for n in 'ab']\n"
+        "x = await asyncio.gather(*tasks)"
+    ),
     "thread": "import asyncio\nx = await asyncio.to_thread(service.ask, 'a')",
     "context": (
         "import contextvars, threading\ncontext = contextvars.copy_context()\n"
         "t = threading.Thread(target=context.run, args=(service.ask, 'a'))\nt.start(); t.join()"
     ),
-    "draw in a task": (
+    "draw in a bare task": (
         "import asyncio, uuid\nasync def draw(): return uuid.uuid4()\n"
-        "x = await asyncio.create_task(draw())"
+        "x = await asyncio.Task(draw())"
     ),
     "draw in a thread": "import asyncio, uuid\nx = await asyncio.to_thread(uuid.uuid4)",
 }
@@ -42,7 +47,7 @@ def test_what_another_line_of_control_does_works_and_taints(
 
 def test_the_sentence_names_the_call_of_another_line(notebook: Notebook) -> None:
     with notebook.session() as session:
-        session.execute(OTHERS["task"])
+        session.execute(OTHERS["bare task"])
         (crossing,) = session.run.read_outline().positions[0].crossings
 
     assert crossing.what == "made a call outside the cell's own line: ask a"
@@ -52,7 +57,8 @@ def test_a_call_of_another_line_has_a_key_of_its_own(notebook: Notebook, service
     """An empty key would be one key for all of them: a server would take them for one call."""
     with notebook.session() as session:
         session.execute(
-            "import asyncio\nawait asyncio.gather(service.ask_async('a'), service.ask_async('b'))"
+            "import asyncio\nawait asyncio.Task(service.ask_async('a'))\n"
+            "await asyncio.Task(service.ask_async('b'))"
         )
 
     assert len(set(service.keys)) == 2
@@ -63,8 +69,7 @@ def test_another_line_makes_no_call_while_replaying(notebook: Notebook, service:
     """Rule 9: code that was edited to use a task finds the world closed."""
     notebook.names["in_task"] = False
     notebook.lived(
-        "import asyncio\nx = service.ask_async('a')\n"
-        "x = await (asyncio.create_task(x) if in_task else x)"
+        "import asyncio\nx = service.ask_async('a')\nx = await (asyncio.Task(x) if in_task else x)"
     )
     notebook.names["in_task"] = True
     service.requests.clear()
