@@ -63,7 +63,9 @@ class Lane:
 
     Hooks read `replay` and `record`; only the runtime makes lanes. `root_task` and `root_thread`
     (its ident) are whose line it is; others reach it through a copied context. `sleeps` counts the
-    sleeps asked for, so that an interrupted one is found again, `spawned` the lanes started.
+    sleeps asked for, so that an interrupted one is found again, `spawned` the lanes started,
+    `locks` the locks made. `stands_at_s`: the time by which it reckons time-outs while it replays,
+    and `ahead_s` by how much it is ahead of the clock since.
 
     It is at rest while `outside` (the real call of an effect runs), `is_waiting` (another lane has
     to wake it), `is_at_gate` (it waits for its turn), or when it `has_ended`. Only its own line of
@@ -72,11 +74,13 @@ class Lane:
 
     __slots__ = (
         "__weakref__",
+        "ahead_s",
         "branch",
         "has_ended",
         "home",
         "is_at_gate",
         "is_waiting",
+        "locks",
         "loop",
         "outside",
         "path",
@@ -87,6 +91,7 @@ class Lane:
         "root_thread",
         "sleeps",
         "spawned",
+        "stands_at_s",
     )
 
     def __init__(self, path: str, port: Port, make_source: Callable[[str], Source | None]) -> None:
@@ -101,6 +106,9 @@ class Lane:
         self.branch = path
         self.spawned = 0
         self.sleeps = 0
+        self.locks = 0
+        self.ahead_s = 0.0
+        self.stands_at_s: float | None = None
         self.outside = 0
         self.is_waiting = False
         self.is_at_gate = False
@@ -117,6 +125,12 @@ class Lane:
         """Go on in another position: recorded sources are found anew."""
         self.path = self.branch if position == self.home else f"@{self.home}{self.branch}"
         self.replay.clear()  # type: ignore[attr-defined]  # hooks see a read-only mapping
+
+    @property
+    def has_pending(self) -> bool:
+        """Tell whether anything waits in a column."""
+        columns: dict[str, list[Any]] = self.record.columns  # type: ignore[attr-defined]
+        return any(columns.values())
 
     def take_pending(self) -> Iterator[tuple[str, list[Any]]]:
         """Remove and yield what waits in each column.

@@ -37,6 +37,7 @@ __all__ = [
     "Act",
     "AnswerParser",
     "Call",
+    "CountedLock",
     "Ending",
     "ErrorFacts",
     "Outcome",
@@ -227,6 +228,16 @@ class Step(Protocol):
         """End the call. Returns once the frames are written. A second settle is ignored."""
 
 
+class CountedLock(Protocol):
+    """A lock that lanes share: its name, and how often it was taken while there were several."""
+
+    name: str
+    taken: int
+
+    def give_back(self) -> None:
+        """Release it, as if it had not been taken."""
+
+
 class Port(Protocol):
     """What the runtime offers to effects.
 
@@ -299,6 +310,32 @@ class Port(Protocol):
         self, lane: Lane, kind: str, produce: Callable[[], Awaitable[Any]]
     ) -> Any:
         """Do the same in an event loop."""
+
+    def obtain(
+        self, lane: Lane, kind: str, attempt: Callable[[], bool], timeout_s: float | None = None
+    ) -> tuple[bool, float] | None:
+        """Wait for what another lane has to give: until `attempt` takes it, or the time is over.
+
+        Returns whether it was obtained and after how many seconds, on the lane's turn, which is
+        recorded as its word. `attempt` is called often and must not block. None: there is nobody to
+        wait for, or who asks is not the lane's own line of control; wait as without a lane.
+        """
+
+    def take_lock(
+        self,
+        lane: Lane,
+        lock: CountedLock,
+        mine: int,
+        attempt: Callable[[], bool],
+        timeout_s: float | None = None,
+    ) -> bool | None:
+        """Take a lock that lanes share, in the recorded order of this lock (H6).
+
+        It is the lane's `mine`-th attempt on it. `timeout_s` 0 tries once. None: as for `obtain`.
+        """
+
+    def nudge(self, lane: Lane) -> None:
+        """Let a lane that waits try at once: there may be something to obtain."""
 
     def has_word(self, lane: Lane) -> bool:
         """Tell whether a word of this lane is recorded and not taken yet."""
