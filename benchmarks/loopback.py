@@ -1,7 +1,7 @@
-"""Row 4: a loopback keep-alive GET through httpx, recorded and replayed, against httpx alone.
+"""Row 4: a loopback keep-alive GET through httpx and requests, recorded and replayed, against raw.
 
-The raw side is httpx' own transport, taken before the hook, and called without a lane. All sides
-share one process, and one service in another process.
+The raw side is the library's own path: its transport, or the pool below it, taken before the hook,
+and called without a lane. All sides share one process, and one service in another process.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
 
 from benchmarks.figures import Budget, Effort, Figure, Rounds
 from benchmarks.session import Session
@@ -28,18 +33,46 @@ class _RawTransport(httpx.HTTPTransport):
     handle_request = httpx.HTTPTransport.handle_request  # this module is imported before any hook
 
 
+class _RawPool(HTTPConnectionPool):
+    _make_request = HTTPConnectionPool._make_request  # noqa: SLF001 - what the hook takes the place of
+
+
+def _raw_session() -> requests.Session:
+    adapter = HTTPAdapter()
+    adapter.poolmanager.pool_classes_by_scheme = {"http": _RawPool}
+    session = requests.Session()
+    session.mount("http://", adapter)
+    return session
+
+
+@dataclass(frozen=True)
+class _Client:
+    """One library: what the cell opens, and the same without the hook."""
+
+    name: str
+    opens: str
+    raw: Callable[[], Any]
+
+
+_CLIENTS = (
+    _Client("httpx", "httpx.Client()", lambda: httpx.Client(transport=_RawTransport())),
+    _Client("requests", "requests.Session()", _raw_session),
+)
+
+
 class _Contest:
     """What one cell does: a GET by each side in turn, round after round."""
 
-    def __init__(self, rounds: int, port: int) -> None:
+    def __init__(self, client: _Client, rounds: int, port: int) -> None:
+        self._raw = client.raw
         self._rounds = rounds
         self._url = f"http://127.0.0.1:{port}/flights/7"
         self._outside = Context()
         self.found = Rounds("µs")
 
-    def __call__(self, client: httpx.Client) -> None:
+    def __call__(self, client: Any) -> None:
         """Run all rounds. Called by the cell, with a client of its own."""
-        with httpx.Client(transport=_RawTransport()) as raw:
+        with self._raw() as raw:
             self._warm_up(client, raw)
             for index in range(self._rounds):
                 if index % 2:
@@ -50,12 +83,12 @@ class _Contest:
                     other = self._outside.run(self._get, raw)
                 self.found.add(raw=other, durable=ours)
 
-    def _warm_up(self, client: httpx.Client, raw: httpx.Client) -> None:
+    def _warm_up(self, client: Any, raw: Any) -> None:
         for _ in range(5):
             self._get(client)
             self._outside.run(self._get, raw)
 
-    def _get(self, client: httpx.Client) -> float:
+    def _get(self, client: Any) -> float:
         began = _clock()
         answer = client.get(self._url).json()
         spent = _clock() - began
@@ -80,22 +113,29 @@ def measure(folder: Path, effort: Effort) -> list[Figure]:
     rounds = effort.pick(1500, 300, 5)
     session = Session(folder)
     figures = []
-    for kind, name in (("bare", "a bare socket"), ("ordinary", "the library's HTTP server")):
-        with _service(kind) as port:
-            live = _run(session, f"loopback-{kind}", _Contest(rounds, port), is_live=True)
-            replay = _run(session, f"loopback-{kind}", _Contest(rounds, port), is_live=False)
-        figures += [
-            _against(live, f"GET from {name}, recorded / raw", Budget(1.15)),
-            _against(replay, f"GET from {name}, replayed / raw", Budget(1.0)),
-        ]
+    for kind, service in (("bare", "a bare socket"), ("ordinary", "the library's HTTP server")):
+        for client in _CLIENTS:
+            run, what = f"{client.name}-{kind}", f"{client.name}, GET from {service}"
+            with _service(kind) as port:
+                contest = _Contest(client, rounds, port)
+                live = _run(session, run, contest, client, is_live=True)
+                contest = _Contest(client, rounds, port)
+                replay = _run(session, run, contest, client, is_live=False)
+            figures += [
+                _against(live, f"{what}, recorded / raw", Budget(1.15)),
+                _against(replay, f"{what}, replayed / raw", Budget(1.0)),
+            ]
     return figures
 
 
-def _run(session: Session, run: str, contest: _Contest, *, is_live: bool) -> Rounds:
+def _run(
+    session: Session, run: str, contest: _Contest, client: _Client, *, is_live: bool
+) -> Rounds:
     driver = session.open(run)
     driver.namespace["contest"] = contest
     if is_live:
-        driver.execute("import httpx\nwith httpx.Client() as client:\n    contest(client)")
+        opened = f"with {client.opens} as client:\n    contest(client)"
+        driver.execute(f"import {client.name}\n{opened}")
     else:
         driver.recover()
     assert driver.run.latch is None, driver.run.latch
