@@ -10,6 +10,7 @@ when it is dropped unread.
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -19,7 +20,7 @@ from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
 from durable_kernel.effects.http_recall import Recalled
 from durable_kernel.effects.http_wire import AnswerChangedError, RecordedPrefix, elapsed_us_of
-from durable_kernel.ports import Call, suspended
+from durable_kernel.ports import Call, Step, reach_ending, suspended
 
 __all__ = [
     "AsyncRecordingStream",
@@ -123,6 +124,7 @@ class AsyncRecordingStream(Stamped):
         self._real = real
         self._parts: Any = None
         self._is_reading = False
+        self._is_closed = False
         self._exchange = exchange
 
     def __aiter__(self) -> Self:
@@ -142,9 +144,14 @@ class AsyncRecordingStream(Stamped):
                 part: bytes = await anext(self._parts)
                 return part
         except StopAsyncIteration:
-            self._exchange.end()
+            await self._reach_end()
+            raise
+        except GeneratorExit as error:
+            self._exchange.fail(error)
             raise
         except BaseException as error:
+            await self._close_real()
+            await reach_ending(self._exchange.step, error)
             self._exchange.fail(error)
             raise
         finally:
@@ -153,10 +160,31 @@ class AsyncRecordingStream(Stamped):
     def _open(self) -> AsyncIterator[bytes]:
         return aiter(self._real)
 
+    async def _reach_end(self) -> None:
+        """Let go of the connection, which may take a while, and only then go on."""
+        try:
+            await self._close_real()
+            await self._exchange.step.turn()
+        except asyncio.CancelledError as error:
+            await reach_ending(self._exchange.step, error)
+            self._exchange.fail(error)
+            raise
+        self._exchange.end()
+
     async def aclose(self) -> None:
         """Close the real stream; abandon the exchange if it was not read to its end."""
-        self._exchange.abandon()
-        self._stamp(self._exchange.elapsed_us)
+        try:
+            if not self._is_closed:
+                await self._close_real()
+                await self._exchange.step.turn()
+        finally:
+            self._exchange.abandon()
+            self._stamp(self._exchange.elapsed_us)
+
+    async def _close_real(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
         with suspended():
             # Else the event loop closes this generator in a task of its own, some time later.
             if not self._is_reading:
@@ -278,9 +306,10 @@ class ReplayingStream(Stamped):
 class AsyncReplayingStream(Stamped):
     """The same for the asynchronous transport; a cancelled read waits for its cancellation."""
 
-    def __init__(self, recorded: Recalled) -> None:
+    def __init__(self, recorded: Recalled, step: Step) -> None:
         self._parts = iter(recorded.parts)
         self._recorded = recorded
+        self._step = step
 
     def __aiter__(self) -> Self:
         return self
@@ -288,11 +317,13 @@ class AsyncReplayingStream(Stamped):
     async def __anext__(self) -> bytes:
         for part in self._parts:
             return part
+        await self._step.turn()
         if self._recorded.error is not None:
             await await_cancellation(self._recorded.outcome)
             raise self._recorded.error()
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Stamp the response; there is nothing to close."""
+        """Stamp the response. There is nothing to close, but it had its turn."""
+        await self._step.turn()
         self._stamp(elapsed_us_of(self._recorded.outcome))

@@ -55,6 +55,7 @@ from durable_kernel.ports import (
     Lane,
     Step,
     Witness,
+    reach_ending,
     rebuild_error,
     suspended,
 )
@@ -165,12 +166,13 @@ class _Hook:
             key = keyed(lane, call, step)
             if step.outcome is not None:
                 recalled = recall(lane, call, step, step.outcome, library.errors_of(request))
+                await step.turn()
                 if recalled.head is None:
                     assert recalled.error is not None
                     await await_cancellation(step.outcome)
                     raise recalled.error()
                 self.meet_upgrade(call, recalled.head)
-                return library.rebuild(recalled.head, library.async_replaying(recalled))
+                return library.rebuild(recalled.head, library.async_replaying(recalled, step))
             exchange = library.begin_exchange(lane, call, step, request, key)
             sent = library.with_key(request, key)
             if step.head is not None:
@@ -186,10 +188,16 @@ class _Hook:
 
                 body = library.async_resuming(exchange, reopen, library.interrupted)
                 return library.rebuild(step.head, body)
+            response = None
             try:
                 with suspended():
                     response = await original(transport, sent)
+                await step.turn()
             except BaseException as error:
+                if response is not None:
+                    with suspended():
+                        await response.aclose()
+                await reach_ending(step, error)
                 exchange.fail(error)
                 raise
             if found := came_back_gone(call, step, response.status_code):

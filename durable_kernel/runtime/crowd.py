@@ -11,6 +11,7 @@ the next one; only the cell's own lane diverges there at once (H6, H8).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
@@ -195,9 +196,13 @@ class Crowd:
             return (await through_cancellation(wait))[0], error
 
     async def reach(self, lane: Lane) -> None:
-        """Wait until something may be delivered to a live lane of the running loop."""
+        """Wait until something may be delivered to a live lane of the running loop.
+
+        Where the run has stopped nobody waits: what has happened is recorded all the same.
+        """
         if self.turnstile.is_crowded and lane.loop is not None and not lane.has_ended:
-            await self.turnstile.enter_async(lane)
+            with contextlib.suppress(Stop):
+                await self.turnstile.enter_async(lane)
 
     def _word(self, lane: Lane, kind: str, *, blocks: bool) -> Any:
         """Return the recorded word in a tuple, _LIVE, or None: not yet."""
