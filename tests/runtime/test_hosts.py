@@ -55,7 +55,7 @@ def die_behind_the_request(notebook: Notebook, source: str, **settings: Any) -> 
 
 def resolved(notebook: Notebook, *decision: Any) -> Session:
     with notebook.session() as session:
-        session.when_parked(lambda: session.run.resolve("0.0", *decision))
+        session.when_parked(lambda: session.run.resolve(None, *decision))
         session.recover()
     return session
 
@@ -88,7 +88,7 @@ def test_a_repeated_delete_waits_and_shows_what_came_back(
 
         def look() -> None:
             statuses.append(session.run.status())
-            session.run.resolve("0.0", "answer", b'{"status": 204}')
+            session.run.resolve(None, "answer", b'{"status": 204}')
 
         session.when_parked(look)
         session.recover()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextvars import Context
 
 import pytest
 
@@ -56,7 +57,8 @@ def test_an_interrupted_cell_is_final_and_replays(notebook: Notebook, service: S
 
 def test_an_interrupt_of_a_sleep_replays_exactly(notebook: Notebook) -> None:
     """H16: the most frequent Stop. Only the sleep that was interrupted is, after others."""
-    notebook.names["arm"] = lambda: threading.Timer(0.3, interrupt_main).start()
+    # The user who presses Stop is no thread of the cell.
+    notebook.names["arm"] = lambda: Context().run(threading.Timer(0.3, interrupt_main).start)
     live = notebook.lived(
         "import time\ntime.sleep(0.001)\ntry:\n    arm(); time.sleep(60); print('never')\n"
         "except KeyboardInterrupt: print('stopped')\ntime.sleep(0.001)",
@@ -122,7 +124,8 @@ def test_a_stop_of_the_kernel_leaves_the_cell_open_and_in_doubt(
 
 def test_a_sleep_that_a_stop_of_the_kernel_cut_is_finished(notebook: Notebook) -> None:
     """The stop interrupts the sleep, but nobody wished that: the cell goes on behind it."""
-    notebook.names["arm"] = lambda: threading.Timer(0.3, interrupt_main).start()
+    # The user who presses Stop is no thread of the cell.
+    notebook.names["arm"] = lambda: Context().run(threading.Timer(0.3, interrupt_main).start)
     _is_shut_down(notebook, "import time; shut_down(); arm(); time.sleep(2); print('slept')")
     notebook.names["arm"] = lambda: None
 
