@@ -35,8 +35,10 @@ _LEAF_BY_TYPE: Final[Mapping[type, Leaf]] = {
 _SETS: Final[Mapping[type, Ext]] = {set: Ext.SET, frozenset: Ext.FROZENSET}
 _LONG_COLUMN: Final = 64
 """Items from which on it pays to ask first whether a list is a column of numbers."""
-_SMALL: Final = 16
+_SMALL: Final = 32
 """Items up to which a look at each of them is cheaper than loops in C over all."""
+_CONTAINERS_MAX: Final = 64
+"""Of a small tree; a tree of so many has fewer than DEPTH_MAX levels."""
 
 _FOREIGN: Final = (*ARRAYS, *FRAMES)
 _PARTLY_CARRIED: Final = frozenset({Ext.DATETIME, Ext.TIME, Ext.FRACTION})
@@ -287,22 +289,22 @@ def _check_depth(value: object, depth: int) -> None:
         raise _NotCarriedError(type_name(value), reason, is_too_deep=True)
 
 
-def _is_small_tree(value: Any, depth: int = 0) -> bool:
+def _is_small_tree(value: Any) -> bool:
     """Tell whether a value is a small tree of plain values, as most records are."""
-    kind = type(value)
-    if kind is list:
-        items = value
-    elif kind is dict:
-        if not _NATIVE.issuperset(map(type, value)):
+    containers = 0
+    items = [value]
+    for item in items:  # the list grows while it is walked: one loop is cheaper than recursion
+        kind = type(item)
+        if kind in _NATIVE:
+            continue
+        containers += 1
+        if (kind is not list and kind is not dict) or len(item) > _SMALL:
             return False
-        items = value.values()
-    else:
-        return False
-    if len(items) > _SMALL or depth > _SMALL:
-        return False
-    for item in items:  # `all` with a generator would cost as much again
-        if type(item) not in _NATIVE and not _is_small_tree(item, depth + 1):
+        if containers > _CONTAINERS_MAX:
             return False
+        items += item
+        if kind is dict:
+            items += item.values()
     return True
 
 
