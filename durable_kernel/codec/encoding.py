@@ -24,7 +24,7 @@ from durable_kernel.codec.scalars import SCALARS
 from durable_kernel.codec.sealing import Sealed, Sealer
 from durable_kernel.errors import OutcomeNotStorableError
 
-__all__ = ["digest", "encode", "is_storable", "type_name"]
+__all__ = ["digest", "encode", "encode_plain", "is_small_tree", "is_storable", "type_name"]
 
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 _NUMBERS: Final = frozenset({int, float})
@@ -60,13 +60,9 @@ def encode(
     Raises OutcomeNotStorableError, with type and place, for a part that nobody carries, for a
     cycle, for more than 100 levels of nesting, and for an open `Sealed` without a sealer.
     """
-    if _is_small_tree(value):
-        try:
-            packed: bytes = msgpack.Packer(strict_types=True).pack(value)
-        except (OverflowError, ValueError):
-            pass  # an int beyond 64 bits, a lone surrogate, more than 4 GiB: one by one
-        else:
-            return packed
+    packed = encode_plain(value)
+    if packed is not None:
+        return packed
     encoder = _Encoder(sealer, store_object)
     parts: list[bytes] = []
     try:
@@ -76,6 +72,20 @@ def encode(
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def encode_plain(value: object) -> bytes | None:
+    """Return what `encode` does for a small tree of plain values, None for anything else.
+
+    So whoever gets bytes knows that nothing in the value is a class of ours, a secret for instance.
+    """
+    if not is_small_tree(value):
+        return None
+    try:
+        packed: bytes = msgpack.Packer(strict_types=True).pack(value)
+    except (OverflowError, ValueError):
+        return None  # an int beyond 64 bits, a lone surrogate, more than 4 GiB: one by one
+    return packed
+
+
 def digest(value: object) -> str:
     """Return the BLAKE3 of the canonical bytes, 64 hex digits: the identity of a value.
 
@@ -83,6 +93,28 @@ def digest(value: object) -> str:
     to guess the secret; use `keyed_hash`.
     """
     return blake3(encode(value)).hexdigest()
+
+
+def is_small_tree(value: Any) -> bool:
+    """Tell whether a value is a small tree of plain values, as most records are.
+
+    That is lists and dicts of None, bool, int, float, str and bytes, of no subclass and no other.
+    """
+    containers = 0
+    items = [value]
+    for item in items:  # the list grows while it is walked: one loop is cheaper than recursion
+        kind = type(item)
+        if kind in _NATIVE:
+            continue
+        containers += 1
+        if (kind is not list and kind is not dict) or len(item) > _SMALL:
+            return False
+        if containers > _CONTAINERS_MAX:
+            return False
+        items += item
+        if kind is dict:
+            items += item.values()
+    return True
 
 
 def is_storable(value: object) -> bool:
@@ -287,25 +319,6 @@ def _check_depth(value: object, depth: int) -> None:
     if depth >= DEPTH_MAX:
         reason = f"it is nested more than {DEPTH_MAX} levels deep"
         raise _NotCarriedError(type_name(value), reason, is_too_deep=True)
-
-
-def _is_small_tree(value: Any) -> bool:
-    """Tell whether a value is a small tree of plain values, as most records are."""
-    containers = 0
-    items = [value]
-    for item in items:  # the list grows while it is walked: one loop is cheaper than recursion
-        kind = type(item)
-        if kind in _NATIVE:
-            continue
-        containers += 1
-        if (kind is not list and kind is not dict) or len(item) > _SMALL:
-            return False
-        if containers > _CONTAINERS_MAX:
-            return False
-        items += item
-        if kind is dict:
-            items += item.values()
-    return True
 
 
 def _starts_with_numbers(value: list[Any] | dict[Any, Any]) -> bool:

@@ -115,7 +115,16 @@ class RecordCodec:
             if values[-1] is not default and not _same(values[-1], default):
                 break
             values.pop()
+        return self.pack_fields(kind, values)
+
+    def pack_fields(self, kind: type[Record], values: list[Any]) -> tuple[int, bytes]:
+        """Encode a record that was not made: its fields in order, trailing defaults cut off."""
         return kind.CODE, self.encode(values)
+
+    def pack_plain(self, kind: type[Record], values: list[Any]) -> tuple[int, bytes] | None:
+        """Do the same if all of it is small and plain, else return None."""
+        payload = codec.encode_plain(values)
+        return None if payload is None else (kind.CODE, payload)
 
     def unpack(self, frame: Frame) -> Record:
         """Decode a frame. Raises JournalVersionError for a type that this build does not know."""

@@ -18,7 +18,6 @@ from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
     Announced,
-    Called,
     Head,
     Observed,
     Reused,
@@ -103,9 +102,8 @@ class Pending:
 
     def write_before_egress(self) -> None:
         """Write what waits, if anything does: the outside may come to depend on it."""
-        if self._packed or self._draws or self._reused or self._stream or self._whole:
-            self.append([])
-        elif any(lane.has_pending for lane in self.lanes):
+        waits = self._packed or self._draws or self._reused or self._stream or self._whole
+        if waits or any(lane.has_pending for lane in self.lanes):
             self.append([])
 
     def begin_whole(self, step: LiveStep, announced: Announced) -> None:
@@ -213,7 +211,7 @@ class Pending:
         is_plain = outcome.ending is Ending.VALUE and generators is None and pace == 0
         packed = None
         if is_plain and whole.step is step:
-            packed = self._storing.whole(whole.announced, whole.head, whole.pieces, outcome.value)
+            packed = self._storing.whole(step, whole.head, whole.pieces, outcome.value)
         if packed is None:
             self._unfold_whole()
             return False
@@ -261,7 +259,8 @@ class Pending:
             self._unfold_whole()
         if self._draws:
             self._collect_draws()
-        self._collect_reused()
+        if self._reused:
+            self._collect_reused()
         for lane in self.lanes:
             self._collect_soft(lane)
         if self._stream:
@@ -269,8 +268,7 @@ class Pending:
 
     def _collect_soft(self, lane: Lane) -> None:
         for kind, values in lane.take_pending():
-            record = Observed(lane=lane.path, kind=kind, values=values)
-            self._packed.append((None, self._storing.records.pack(record)))
+            self._packed.append((None, self._storing.column(lane.path, kind, values)))
             self.count(kind, len(values))
 
     def _collect_draws(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from durable_kernel.codec import KnownSecrets, Sealed
+from durable_kernel.codec import KnownSecrets, Sealed, is_small_tree
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
     Announced,
@@ -34,6 +34,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
+from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.watching import must_watch, register_answer
 
 __all__ = ["RecordedParts", "Storing", "announcement"]
@@ -116,32 +117,39 @@ class Storing:
         return self.pack(announcement(lane, ordinal, call, repeat, wall_ns))
 
     def whole(
-        self, announced: Announced, head: Any, pieces: list[bytes], value: Any
+        self, step: LiveStep, head: Any, pieces: list[bytes], value: Any
     ) -> tuple[int, bytes] | None:
-        """Pack a finished observation in one record; None if it is not a plain one.
+        """Pack a finished observation in one record, a `Called`; None if it is not a plain one.
 
         Secrets, large values and answers that have to be watched have records of their own.
         """
-        content = b"".join(pieces)
-        if _seal(value) is not value or must_watch(self.secrets, announced.label, head, content):
+        call = step.call
+        values = [step.ordinal, step.lane, call.kind, call.label, step.wall_ns]
+        values += [call.identity, call.details, value]
+        content = b""
+        if pieces:
+            content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            values += [head, list(map(len, pieces))]
+            if content:
+                values.append(content)
+        elif head is not None:
+            values.append(head)
+        elif value is None:
+            values.pop()
+        if must_watch(self.secrets, call.label, head, content):
             return None
-        packed = self.records.pack(
-            Called(
-                ordinal=announced.ordinal,
-                lane=announced.lane,
-                kind=announced.kind,
-                label=announced.label,
-                wall_ns=announced.wall_ns,
-                identity=announced.identity,
-                details=announced.details,
-                value=value,
-                head=head,
-                sizes=[len(each) for each in pieces] or None,
-                content=content,
-            )
-        )
+        packed = self.records.pack_plain(Called, values)
+        if packed is None:
+            if _seal(value) is not value:
+                return None
+            packed = self.records.pack_fields(Called, values)
         is_large = len(packed[1]) > 2 * INLINE_BYTES_MAX
-        return None if is_large or self._holds_secret(packed) else packed
+        is_secret = self.secrets.is_armed and self.secrets.is_in(packed[1])
+        return None if is_large or is_secret else packed
+
+    def column(self, lane: str, kind: str, values: list[Any]) -> tuple[int, bytes]:
+        """Pack soft observations of one kind."""
+        return self.records.pack_fields(Observed, [lane, kind, values])
 
     def settled(
         self,
@@ -234,7 +242,7 @@ class Storing:
 
     def head(self, value: Any) -> Any:
         """Return a head as it may be stored: secrets sealed."""
-        return _seal(value)
+        return value if is_small_tree(value) else _seal(value)
 
     # --- out of the journal -----------------------------------------------------------------------
 
@@ -362,18 +370,25 @@ def _open(value: Any) -> Any:
     return Secret(value.value) if kind is Sealed else value
 
 
-def _holds(value: Any, kind: type, depth: int = 0) -> bool:
+def _holds(value: Any, kind: type) -> bool:
     """Tell whether a value of `kind` stands anywhere in a container. Most hold none.
 
     Not deeper than any record may be: what contains itself is refused when it is encoded.
     """
-    items = value.values() if type(value) is dict else value
-    kinds = set(map(type, items))
-    if kind in kinds:
-        return True
-    if depth == _DEPTH_MAX or kinds.isdisjoint(_SECRET_HOLDERS):
-        return False
-    return any(_holds(item, kind, depth + 1) for item in items if type(item) in _SECRET_HOLDERS)
+    level = [value]
+    for _ in range(_DEPTH_MAX):
+        level = [
+            item
+            for held in level
+            if type(held) in _SECRET_HOLDERS
+            for item in (held.values() if type(held) is dict else held)
+        ]
+        kinds = set(map(type, level))
+        if kind in kinds:
+            return True
+        if kinds.isdisjoint(_SECRET_HOLDERS):
+            return False
+    return False
 
 
 def _mapped(value: Any, change: Any) -> Any:
