@@ -21,6 +21,7 @@ __all__ = [
     "CLOCK_MACHINERY",
     "ENTROPY_MACHINERY",
     "LIBRARY_ROOTS",
+    "LOCK_MACHINERY",
     "SLEEP_MACHINERY",
     "TASK_MACHINERY",
     "Verdicts",
@@ -124,6 +125,13 @@ TASK_MACHINERY = Verdicts(_JUPYTER | {"aiohttp"})
 ENTROPY_MACHINERY = Verdicts(
     _OURS | _JUPYTER | _IMPORT | {"multiprocessing", "ssl"},
     excepted=frozenset({"IPython.core.display_functions"}),
+)
+
+# A pool's own locks are taken by its workers, which are nobody's lanes; those of a queue and of a
+# future by lanes alone.
+LOCK_MACHINERY = Verdicts(
+    _OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging", "tqdm"},
+    excepted=frozenset({"queue", "concurrent.futures._base"}),
 )
 
 _FUNNELS = frozenset({"random", "secrets", "tempfile", "uuid"})

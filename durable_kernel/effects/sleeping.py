@@ -17,6 +17,7 @@ import asyncio
 import functools
 import inspect
 import sys
+import threading
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -24,7 +25,16 @@ from typing import Any
 from durable_kernel.effects.callers import SLEEP_MACHINERY
 from durable_kernel.effects.exceptions import recorded_error
 from durable_kernel.effects.stand_ins import replace
-from durable_kernel.ports import CURRENT_LANE, Call, Ending, Lane, Outcome, Witness, suspended
+from durable_kernel.ports import (
+    CURRENT_LANE,
+    Call,
+    Ending,
+    Lane,
+    Outcome,
+    Witness,
+    suspended,
+    waiting,
+)
 
 __all__ = ["install"]
 
@@ -34,19 +44,21 @@ _INTERRUPTED = "sleep.interrupted"
 _FLUSH_FROM_S = 0.001
 
 _wall = time.time
+_monotonic = time.monotonic
 _real_sleep = time.sleep
 _real_asyncio_sleep = asyncio.sleep
 
 
-def _plan(lane: Lane, duration: float) -> tuple[float, float]:
+def _plan(lane: Lane, duration: float, *, waits: bool = False) -> tuple[float, float]:
     """Record when a sleep of `duration` seconds ends, or find it. Returns (seconds to wait, end).
 
-    A sleep that the journal does not know is not slept while the run still replays.
+    A sleep that the journal does not know is not slept while the run still replays; unless who asks
+    `waits` until it is live.
     """
     fresh: list[float] = []
 
     def produce() -> float:
-        fresh.append(duration if lane.port.is_live else 0.0)
+        fresh.append(duration if waits or lane.port.is_live else 0.0)
         return _wall() + fresh[0]
 
     source = lane.replay[_KIND]
@@ -89,11 +101,37 @@ def _sleep_in(lane: Lane, seconds: float) -> None:
     """Sleep for what is left. Ctrl-C here is exact: it is recorded and raised again (H16)."""
     lane.sleeps += 1
     call = Call(_INTERRUPTED, "an interrupted sleep", {"sleep": lane.sleeps})
-    left_s, _ = _plan(lane, seconds)
+    has_company = lane.port.is_crowded and lane.root_thread == threading.get_ident()
+    left_s, _ = _plan(lane, seconds, waits=has_company)
+    if has_company:
+        _sleep_in_crowd(lane, left_s, call)
+        return
     while lane.port.next_recorded(lane) == (call.kind, call.identity):
         _repeat_interruption(lane, call)
     try:
         _real_sleep(left_s)
+    except KeyboardInterrupt as error:
+        if lane.port.is_live:
+            lane.port.begin(lane, call).settle(Outcome.of_error(error))
+        raise
+
+
+def _sleep_in_crowd(lane: Lane, left_s: float, call: Call) -> None:
+    """Sleep while other lanes go on; wake at this lane's turn. What is recorded is not slept."""
+    while lane.port.next_recorded(lane) == (call.kind, call.identity):
+        _repeat_interruption(lane, call)
+    over_at = _monotonic() + left_s
+    if lane.port.has_word(lane):
+        over_at = 0.0
+
+    def is_over() -> bool:
+        return _monotonic() >= over_at
+
+    try:
+        if lane.port.is_live:
+            with waiting(lane):
+                _real_sleep(left_s)
+        lane.port.obtain(lane, "sleep", is_over)
     except KeyboardInterrupt as error:
         if lane.port.is_live:
             lane.port.begin(lane, call).settle(Outcome.of_error(error))

@@ -1,19 +1,25 @@
-"""Threads: each one that a cell starts is a lane of its own; so is each task of a thread pool.
+"""Threads: each one that a cell starts is a lane of its own.
 
-A thread's lane is named by its place among what its parent started; a pool task's by its
-submission, whatever worker runs it. Threads that machinery starts for itself (workers of a pool,
-monitors of progress bars) get none: what they run for a cell brings its lane along.
+A thread's lane is named by its place among what its parent started. Threads that machinery starts
+for itself (workers of a pool, monitors of progress bars) get none: what they run for a cell brings
+its lane along (`futures`, `thread_pools`).
+
+A new thread rests until it is its turn to begin, and its parent goes on meanwhile; who joins it
+rests until it has ended.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from concurrent.futures import thread as pools
-from contextvars import Context
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from durable_kernel.ports import CURRENT_LANE, Lane, Witness, entered, waiting
+from durable_kernel.effects import futures, thread_locks, thread_pools, thread_waits
+from durable_kernel.effects.thread_waits import hidden, lane_in_crowd, wait_for
+from durable_kernel.errors import Stop
+from durable_kernel.ports import CURRENT_LANE, Lane, Witness, entered
 
 __all__ = ["install"]
 
@@ -30,6 +36,8 @@ _MACHINERY = (
     "durable_kernel.",
 )
 _INSTALLED: set[str] = set()
+_LANES: WeakKeyDictionary[threading.Thread, Lane] = WeakKeyDictionary()
+_JOINING: WeakKeyDictionary[threading.Thread, list[Lane]] = WeakKeyDictionary()
 
 
 def install(witness: Witness) -> None:
@@ -38,10 +46,10 @@ def install(witness: Witness) -> None:
         return
     _INSTALLED.add("threads")
     _hook_threads()
-    _hook_pool_tasks()
-
-
-# --- threads --------------------------------------------------------------------------------------
+    thread_waits.install()
+    thread_locks.install()
+    futures.install()
+    thread_pools.install()
 
 
 def _hook_threads() -> None:
@@ -51,91 +59,82 @@ def _hook_threads() -> None:
     def start(self: threading.Thread) -> None:
         lane = CURRENT_LANE.get()
         if lane is None or lane.has_ended or _is_machinery(self):
-            real_start(self)
+            with hidden():
+                real_start(self)
             return
         child = lane.port.spawn(lane, "t")
+        child.is_waiting = True
+        _LANES[self] = child
         run = self.run
         self.run = functools.partial(_run_in, child, run, self)  # type: ignore[method-assign]
         try:
-            real_start(self)
+            with hidden():
+                real_start(self)
         except BaseException:
             child.port.end(child)
             raise
 
     @functools.wraps(real_join)
     def join(self: threading.Thread, timeout: float | None = None) -> None:
-        lane = CURRENT_LANE.get()
-        if lane is None or not lane.port.is_crowded:
+        lane = lane_in_crowd()
+        if lane is None:
             real_join(self, timeout)
             return
-        if timeout is None:
-            with waiting(lane):
-                real_join(self)
-            return
-
-        def produce() -> bool:
+        real_join(self, 0)  # raises if it can't be joined
+        joining = _JOINING.setdefault(self, [])
+        joining.append(lane)
+        try:
+            is_over = wait_for(lane, "join", lambda: _is_over(self), _at_least_zero(timeout))
+        finally:
+            joining.remove(lane)
+        if is_over is None:
             real_join(self, timeout)
-            return self.is_alive()
-
-        if not lane.port.decide(lane, "join", produce):
-            with waiting(lane):
-                real_join(self)
+        elif is_over:
+            real_join(self)
 
     threading.Thread.start = start  # type: ignore[method-assign]
     threading.Thread.join = join  # type: ignore[method-assign]
 
 
-def _run_in(lane: Lane, run: Any, thread: threading.Thread) -> None:
-    """Run a thread in its lane. Its end wakes those who wait for it."""
-    del thread.run  # type: ignore[attr-defined]  # the cycle, and what others see of the object
+def _at_least_zero(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else max(0.0, timeout_s)
+
+
+def _is_over(thread: threading.Thread) -> bool:
+    lane = _LANES.get(thread)
+    return (lane is not None and lane.has_ended) or not thread.is_alive()
+
+
+def _run_in(lane: Lane, run: Callable[[], None], thread: threading.Thread) -> None:
+    """Run a thread in its lane. Its end lets go on those who wait for it."""
+    del thread.run  # the cycle, and what others see of the object
     lane.root_thread = threading.get_ident()
     try:
         with entered(lane):
-            run()
+            _begin(lane, run, thread)
     finally:
         lane.port.end(lane)
+        for joining in tuple(_JOINING.get(thread, ())):
+            joining.port.nudge(joining)
+
+
+def _begin(lane: Lane, run: Callable[[], None], thread: Any) -> None:
+    """Wait for the turn to begin, and run. What the code raises is told inside the lane."""
+    try:
+        lane.port.obtain(lane, "start", lambda: True)
+        run()
+    except Stop:  # the latch says it again, to the cell
+        pass
+    except SystemExit:
+        pass
+    except BaseException as error:  # noqa: BLE001 - what the thread's own bootstrap does
+        error.__traceback__ = getattr(error.__traceback__, "tb_next", None)
+        thread._invoke_excepthook(thread)
 
 
 def _is_machinery(thread: threading.Thread) -> bool:
-    target = getattr(thread, "_target", None)
-    modules = (type(thread).__module__, getattr(target, "__module__", None) or "")
+    target, kind = getattr(thread, "_target", None), type(thread).__module__
+    if kind == "multiprocessing.dummy":  # threads in the guise of processes: the pool's and users'
+        kind = ""
+    modules = (kind, getattr(target, "__module__", None) or "")
     return any(each.startswith(_MACHINERY) for each in (f"{name}." for name in modules))
-
-
-# --- tasks of a pool ------------------------------------------------------------------------------
-
-
-def _hook_pool_tasks() -> None:
-    item = pools._WorkItem  # the one place where submission and execution meet
-    real_init, real_run = item.__init__, item.run
-
-    @functools.wraps(real_init)
-    def init(self: Any, *args: Any, **options: Any) -> None:
-        real_init(self, *args, **options)
-        lane = CURRENT_LANE.get()
-        if lane is not None and not lane.has_ended:
-            self.durable_lane = lane.port.spawn(lane, "p")
-
-    @functools.wraps(real_run)
-    def run(self: Any) -> None:
-        lane: Lane | None = self.__dict__.pop("durable_lane", None)
-        if lane is None:
-            real_run(self)
-            return
-        lane.root_thread = threading.get_ident()
-        _bring_along(lane, getattr(self, "fn", None))
-        try:
-            with entered(lane):
-                real_run(self)
-        finally:
-            lane.port.end(lane)
-
-    item.__init__ = init
-    item.run = run
-
-
-def _bring_along(lane: Lane, function: Any) -> None:
-    """Put the lane into the context that `asyncio.to_thread` hands on."""
-    context = getattr(getattr(function, "func", None), "__self__", None)
-    if isinstance(function, functools.partial) and isinstance(context, Context):
-        context.run(CURRENT_LANE.set, lane)

@@ -119,6 +119,7 @@ class PositionReplay:
             lane: deque(words) for lane, words in (history.words if history else {}).items()
         }
         self._words_taken: dict[str, int] = {}
+        self._text_words: dict[tuple[str, str], str] | None = None
         self.order = TurnOrder(history.turns if history else ())
         columns = (self._calls, self._drawn, self._words)
         self.hard_left = sum(len(each) for column in columns for each in column.values())
@@ -154,6 +155,8 @@ class PositionReplay:
         recorded = self._calls.get(lane, ())
         ordinal = self._next.get(lane, 0)
         if ordinal >= len(recorded):
+            if self.is_open and not self.hard_left:  # of any lane: no need to look at this one
+                return self._advance(lane, ordinal, GoLive(ordinal))
             return self._beyond(lane, asked.label) or self._advance(lane, ordinal, GoLive(ordinal))
         call = recorded[ordinal]
         if not is_same_call(call.announced, asked):
@@ -178,6 +181,17 @@ class PositionReplay:
         self.hard_left -= 1
         self._words_taken[lane] = self._words_taken.get(lane, 0) + 1
         return self._words[lane].popleft()
+
+    def lane_of_word(self, kind: str, ending: str) -> str | None:
+        """Find the lane with a recorded word of this kind whose value is a text that ends so."""
+        if self._text_words is None:
+            self._text_words = {
+                (word.kind, word.value.rpartition("/")[2]): lane
+                for lane, words in self._words.items()
+                for word in words
+                if isinstance(word.value, str)
+            }
+        return self._text_words.get((kind, ending))
 
     def may_draw(self, lane: str, kind: str) -> bool:
         """Tell whether a draw can be answered here: it is recorded, or the position is open."""

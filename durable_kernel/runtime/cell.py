@@ -99,20 +99,21 @@ class CellExecution:
         replay = PositionReplay(self.history, is_open=not self.is_replay, donor=self.donor)
         port = run.port
         is_crowded = self.history.cell.is_crowded if self.history else port.crowd.has_others
-        carried = port.carry() if self.history is None else []
-        if self.history is None:
-            port.write(
-                Cell(
-                    position=self.position,
-                    source=self.request.source,
-                    wall_ns=run.world.wall_ns(),
-                    request=self.request.facts(),
-                    is_crowded=is_crowded,
-                    donor=self.donor.lsn if self.donor is not None else 0,
+        with port.lock:  # no lane may begin a call between two positions
+            carried = port.carry() if self.history is None else []
+            if self.history is None:
+                port.write(
+                    Cell(
+                        position=self.position,
+                        source=self.request.source,
+                        wall_ns=run.world.wall_ns(),
+                        request=self.request.facts(),
+                        is_crowded=is_crowded,
+                        donor=self.donor.lsn if self.donor is not None else 0,
+                    )
                 )
-            )
-        self._lane = port.enter_position(self.position, replay, is_crowded=is_crowded)
-        port.announce_again(carried)
+            self._lane = port.enter_position(self.position, replay, is_crowded=is_crowded)
+            port.announce_again(carried)
         if self.is_open:
             run.port.write(Resumed(position=self.position, wall_ns=run.world.wall_ns()))
         run.begin_cell(self)
@@ -169,20 +170,25 @@ class CellExecution:
             return False
         return True
 
+    def _must_drain(self) -> bool:
+        """Tell whether other lanes have records left. Left-overs of its own are told by `finish`."""
+        port = self._run.port
+        return port.is_crowded and not port.is_live and not port.replay.has_more("")
+
     def drain(self) -> None:
         """Wait until its other lanes took what is recorded of them up to the cell's end (H8).
 
         To be called inside the cell's context, when its code has ended.
         """
         crowd = self._run.port.crowd
-        if crowd.turnstile.is_crowded and not self._run.port.is_live:
+        if self._must_drain():
             with contextlib.suppress(Stop):  # the latch says it
                 crowd.turnstile.wait(self._lane, crowd.drained(before_commit=self.is_replay))
 
     async def drain_async(self) -> None:
         """Do the same without blocking the event loop."""
         crowd = self._run.port.crowd
-        if crowd.turnstile.is_crowded and not self._run.port.is_live:
+        if self._must_drain():
             drained = crowd.drained(before_commit=self.is_replay)
             with contextlib.suppress(Stop):
                 await crowd.turnstile.wait_async(self._lane, drained)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol, cast
 
 from durable_kernel.errors import DivergenceError, Stop
-from durable_kernel.history import Turned, TurnKind
+from durable_kernel.history import CallHistory, Turned, TurnKind
 from durable_kernel.ports import Call, Ending, Lane, through_cancellation, waiting
 from durable_kernel.replay import Diverges, GoLive, PositionReplay, Serve, Unfinished, Verdict
 from durable_kernel.runtime.pending import Pending
@@ -28,7 +28,6 @@ from durable_kernel.runtime.turnstile import (
     CUT,
     FREE,
     HURRIED,
-    PATIENCE_S,
     STILL,
     TURNS_MAX,
     Turnstile,
@@ -51,6 +50,7 @@ class Crowded(Protocol):
 
     lock: Any
     latch: Stop | None
+    closed: Stop | None
     position: int
 
     @property
@@ -67,7 +67,9 @@ class Crowd:
     """The lanes of one run. `pending` is where their words wait."""
 
     def __init__(self, port: Crowded, pending: Pending) -> None:
-        self.turnstile = Turnstile(port.lock, latch=lambda: port.latch, on_stall=self._stall)
+        self.turnstile = Turnstile(
+            port.lock, latch=lambda: port.latch or port.closed, on_stall=self._stall
+        )
         self.port = port
         self._pending = pending
         self._cut: set[str] = set()
@@ -81,6 +83,7 @@ class Crowd:
         for lane in self.turnstile.lanes:
             lane.move_to(position)
         self.turnstile.lanes.insert(0, main)
+        self.turnstile.taken = 0
         self.turnstile.is_crowded = is_crowded
 
     def leave(self, main: Lane) -> None:
@@ -204,6 +207,9 @@ class Crowd:
             with contextlib.suppress(Stop):
                 await self.turnstile.enter_async(lane)
 
+    def add_word(self, word: Turned) -> None:
+        self._pending.add_word(word)
+
     def _word(self, lane: Lane, kind: str, *, blocks: bool) -> Any:
         """Return the recorded word in a tuple, _LIVE, or None: not yet."""
         replay = self.port.replay
@@ -255,6 +261,13 @@ class Crowd:
 
         `blocks`: the lane waits in a way that keeps its event loop from running.
         """
+        if not self.is_turn(lane, kind, index, blocks=blocks):
+            return False
+        self.take_turn(lane, kind, index)
+        return True
+
+    def is_turn(self, lane: Lane, kind: TurnKind, index: int, *, blocks: bool) -> bool:
+        """Tell whether a turn may be taken. The lane gives up its earlier ones."""
         order = self.port.replay.order
         place = order.place_of(lane.path, kind, index)
         if place is None:
@@ -263,29 +276,31 @@ class Crowd:
             self._skip_unread()
             self._nudge()
             return False
-        if not self._is_rested_for(lane, order.turn_at(place).pace, blocks=blocks):
-            return False
-        order.take(place)
-        self._nudge()
-        return True
+        return self._is_rested_for(lane, order.turn_at(place).pace, blocks=blocks)
+
+    def take_turn(self, lane: Lane, kind: TurnKind, index: int) -> None:
+        order = self.port.replay.order
+        place = order.place_of(lane.path, kind, index)
+        if place is not None:
+            order.take(place)
+            self._nudge()
 
     def _is_rested_for(self, lane: Lane, pace: int, *, blocks: bool) -> bool:
         own_loop = lane.loop if blocks else None
-        if pace == FREE or self.turnstile.is_at_rest(lane, but_for=own_loop):
-            return True
-        if pace == STILL:
-            return False
+        is_at_rest = pace == FREE or self.turnstile.is_at_rest(lane, but_for=own_loop)
+        if self.turnstile.taken < pace >> 2:
+            return is_at_rest and monotonic() - self.turnstile.last_pass_at > _SKIP_AFTER_S
+        if is_at_rest or pace == STILL:
+            return is_at_rest
         is_tired = lane.loop is not None and self.turnstile.turns_waited(lane.loop) > TURNS_MAX
-        return is_tired or monotonic() - self.turnstile.last_pass_at > PATIENCE_S
+        return is_tired or self.turnstile.is_patience_over(lane)
 
-    def reuse(
-        self, lane: Lane, found: Serve | Unfinished, kind: str, *, since: float, blocks: bool
-    ) -> bool:
+    def reuse(self, lane: Lane, found: Serve | Unfinished, kind: str, *, blocks: bool) -> bool:
         """Deliver, once the others rest, what an earlier attempt recorded; False: not yet."""
         pace = STILL
         if not self._is_rested_for(lane, STILL, blocks=blocks):
             pace = HURRIED
-            if monotonic() - max(since, self.turnstile.last_pass_at) <= PATIENCE_S:
+            if not self.turnstile.is_patience_over(lane):
                 return False
         self._pending.add_reused(lane, found, kind, pace)
         return True
@@ -338,10 +353,19 @@ class _Asking:
         self._call = call
         self._delivers = delivers
         self._verdict: Verdict | None = None
+        self._begun: CallHistory | None = None
         self._position = -1
-        self._since = 0.0
 
     def attempt(self) -> Verdict | None:
+        """Try to get an answer; what an earlier position recorded of the call stands before it."""
+        verdict = self._attempt()
+        if self._begun is None or not isinstance(verdict, Serve | Unfinished):
+            return verdict
+        call = verdict.call
+        whole = replace(call, head=self._begun.head, parts=[*self._begun.parts, *call.parts])
+        return replace(verdict, call=whole)
+
+    def _attempt(self) -> Verdict | None:
         crowd, lane = self._crowd, self._lane
         if self._verdict is None:
             if crowd.must_wait(lane):
@@ -349,14 +373,13 @@ class _Asking:
             self._verdict = crowd.port.replay.ask_call(lane.path, self._call)
             if isinstance(self._verdict, GoLive):
                 self._verdict = made_before(crowd.port, lane, self._call, self._verdict)
-                self._since = monotonic()
             elif isinstance(self._verdict, Unfinished):
                 crowd.note_cut(lane)
             self._position = crowd.port.position
         verdict = self._verdict
         if isinstance(verdict, Serve | Unfinished) and verdict.back:
             asked, blocks = self._call.kind, self._delivers
-            can_go = crowd.reuse(lane, verdict, asked, since=self._since, blocks=blocks)
+            can_go = crowd.reuse(lane, verdict, asked, blocks=blocks)
             return verdict if can_go else None
         if isinstance(verdict, Serve) and _is_carried(verdict):
             return self._carried(verdict)
@@ -372,7 +395,13 @@ class _Asking:
         """Look for the call in the next position; if the run died before that, it was cut."""
         if self._crowd.port.position != self._position:
             self._verdict = None
-            return self.attempt()
+            begun = verdict.call
+            if self._begun is not None:
+                begun = replace(
+                    begun, head=self._begun.head, parts=[*self._begun.parts, *begun.parts]
+                )
+            self._begun = begun if begun.head is not None else None
+            return self._attempt()
         if not self._crowd.is_live_for(self._lane):
             return None
         return Unfinished(verdict.ordinal, replace(verdict.call, settled=None))
@@ -392,9 +421,9 @@ class StepTurns:
         self._crowd = crowd
         self._lane = lane
         self._ordinal = served.ordinal
-        self._position = crowd.port.position
         settled = served.call.settled
         self._is_abandoned = settled is not None and settled.ending == Ending.ABANDONED
+        self._position = crowd.port.position
 
     async def take(self) -> None:
         """Wait for the next delivery without blocking the loop."""

@@ -32,6 +32,7 @@ from durable_kernel.ports import (
     Act,
     AnswerParser,
     Call,
+    CountedLock,
     Ending,
     ErrorFacts,
     HostRules,
@@ -54,6 +55,7 @@ from durable_kernel.replay import (
 from durable_kernel.runtime.crowd import Crowd, StepTurns
 from durable_kernel.runtime.doubts import Doubts
 from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.obtaining import obtain, take_lock
 from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import Packed, Pending, lost_sentence
 from durable_kernel.runtime.reusing import drawn_before, made_before, step_key
@@ -88,6 +90,7 @@ class RunPort:
         self.hosts = hosts or HostRules()
         self.secrets = secrets
         self.latch: Stop | None = None
+        self.closed: Stop | None = None
         self.position = -1
         self.lock = threading.RLock()
         self.interrupts = interrupts
@@ -138,17 +141,13 @@ class RunPort:
                 self.crowd.leave(self._main)
 
     def carry(self) -> list[LiveStep]:
-        """Before a new position: calls of other lanes that are under way go with them.
-
-        A stream whose head was delivered can't: what is read on is told as unrecorded.
-        """
+        """Before a new position: calls of other lanes that are under way go with them."""
         with self.interrupts, self.lock:
-            carried = [each for each in self._open_steps if not each.has_recorded_head]
+            carried = list(self._open_steps)
             for step in carried:
                 moved = Outcome(Ending.CARRIED)
                 packed = self._storing.settled(step.lane, step.ordinal, moved, None)
                 self._pending.add_packed([packed])
-            self._open_steps = list(carried)
             return carried
 
     def announce_again(self, steps: list[LiveStep]) -> None:
@@ -220,6 +219,11 @@ class RunPort:
         with self.interrupts, self.lock:
             self._pending.append(packed, sync=sync)
 
+    def close(self) -> None:
+        """Let threads that are left end at their next effect. The run writes what waits before."""
+        with self.lock:
+            self.closed = RunSuspendedError("the run is closed")
+
     def close_steps(self) -> None:
         """At a position's end: whatever was begun and not settled was abandoned (H17)."""
         with self.interrupts, self.lock:
@@ -277,6 +281,32 @@ class RunPort:
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return await produce()
         return await self.crowd.decide_async(lane, kind, produce)
+
+    def obtain(
+        self, lane: Lane, kind: str, attempt: Callable[[], bool], timeout_s: float | None = None
+    ) -> tuple[bool, float] | None:
+        return (
+            None
+            if self._is_foreign(lane) or not self.crowd.turnstile.is_crowded
+            else obtain(self.crowd, lane, kind, attempt, timeout_s)
+        )
+
+    def take_lock(
+        self,
+        lane: Lane,
+        lock: CountedLock,
+        mine: int,
+        attempt: Callable[[], bool],
+        timeout_s: float | None = None,
+    ) -> bool | None:
+        return (
+            None
+            if self._is_foreign(lane) or not self.crowd.turnstile.is_crowded
+            else take_lock(self.crowd, lane, lock, mine, attempt, timeout_s)
+        )
+
+    def nudge(self, lane: Lane) -> None:
+        self.crowd.turnstile.nudge(lane.path)
 
     def has_word(self, lane: Lane) -> bool:
         with self.lock:
@@ -336,6 +366,7 @@ class RunPort:
 
     def record_head(self, step: LiveStep, head: Any) -> None:
         with self.interrupts, self.crowd.passing(step.owner) as pace:
+            self._raise_closed()
             self._pending.add_head(step, head, pace)
 
     def record_part(self, step: LiveStep, data: bytes) -> None:
@@ -348,11 +379,15 @@ class RunPort:
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None:
         with self.interrupts, self.crowd.passing(step.owner, outcome.ending) as pace:
+            if self.closed is not None:
+                self._raise_closed()
             self.forget(step)
-            self._note_cut(step, outcome)
-            changed = self._world.generators_after(step.generators_before)
-            with suspended():  # a pickler draws ids and imports modules: that is no cell's
-                lost_by = self._pending.settle(step, outcome, changed, pace)
+            if outcome.ending is Ending.ABANDONED:
+                self._note_cut(step, outcome)
+            changed = None
+            if step.generators_before is not None:
+                changed = self._world.generators_after(step.generators_before)
+            lost_by = self._pending.settle(step, outcome, changed, pace)
         if lost_by is not None:
             self._world.tell(
                 f"{self._world.where()}: the answer of {step.label} could not be recorded: "
@@ -363,11 +398,16 @@ class RunPort:
     def _note_cut(self, step: LiveStep, outcome: Outcome) -> None:
         """Keep in mind the call that an interrupt ended, until another one begins."""
         by = outcome.error.type_path if outcome.error is not None else ""
-        if outcome.ending is Ending.ABANDONED and by in _INTERRUPTS:
+        if by in _INTERRUPTS:
             self.cut_call = (step.lane, step.ordinal)
             self.interrupts_recorded += by == _KEYBOARD
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _raise_closed(self) -> None:
+        """End a thread that outlives its run: nothing of it can be recorded any more."""
+        if self.closed is not None:
+            raise self.closed.with_traceback(None)
 
     def _ask(self, lane: Lane, call: Call, answer: AnswerParser | None) -> Step | Parked:
         with self.interrupts, self.lock:
@@ -390,8 +430,8 @@ class RunPort:
         is_async: bool = False,
     ) -> Step | Parked:
         """Do what the machine says. From the stack of the lane, under the lock."""
-        if self.latch is not None:
-            raise self.latch.with_traceback(None)
+        if (stop := self.latch or self.closed) is not None:
+            raise stop.with_traceback(None)
         if isinstance(verdict, Diverges):
             raise self.set_latch(self.divergence(verdict))
         if isinstance(verdict, GoLive) and self._replay.donor is not None:
@@ -454,9 +494,12 @@ class RunPort:
             ) from error
 
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
+        if call.act is Act.OBSERVATION and not self.crowd.turnstile.is_crowded:
+            return self._observe(lane, call, ordinal, key)
         repeat = _DECLARED if REPEATABLE.get() else call.repeat
         is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
-        packed = self._storing.announced(lane.path, ordinal, call, repeat, self._world.wall_ns())
+        wall_ns = self._world.wall_ns()
+        packed = self._storing.announced(lane.path, ordinal, call, repeat, wall_ns)
         self.cut_call = None
         try:
             if is_synced:
@@ -468,15 +511,37 @@ class RunPort:
             self._pending.add_packed([packed, refused])
             raise
         self._pending.count(call.kind)
-        return self.make_live(lane, ordinal, key, call)
+        return self.make_live(lane, ordinal, key, call, wall_ns=wall_ns)
+
+    def _observe(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
+        """Begin an observation: its announcement need not be on disk, only what it may rest on."""
+        wall_ns = self._world.wall_ns()
+        self.cut_call = None
+        try:
+            self._pending.write_before_egress()
+        except JournalFullError as error:
+            announced = self._storing.announced(lane.path, ordinal, call, call.repeat, wall_ns)
+            refused = self._storing.settled(lane.path, ordinal, Outcome.of_error(error), None)
+            self._pending.add_packed([announced, refused])
+            raise
+        self._pending.count(call.kind)
+        step = self.make_live(lane, ordinal, key, call, wall_ns=wall_ns)
+        self._pending.begin_whole(step)
+        return step
 
     def make_live(
-        self, lane: Lane, ordinal: int, key: StepKey, call: Call, cut: CallHistory | None = None
+        self,
+        lane: Lane,
+        ordinal: int,
+        key: StepKey,
+        call: Call,
+        cut: CallHistory | None = None,
+        wall_ns: int = 0,
     ) -> LiveStep:
         step = LiveStep(
             self,
             call=call,
-            wall_ns=self._world.wall_ns() if cut is None else cut.announced.wall_ns,
+            wall_ns=wall_ns if cut is None else cut.announced.wall_ns,
             owner=lane,
             ordinal=ordinal,
             key=key,

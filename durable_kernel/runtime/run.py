@@ -459,6 +459,7 @@ class Run:
             self.port.flush()
         except JournalError as error:
             self.tell(str(error))
+        self.port.close()
         self._journal.close()
 
     # --- inside -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from durable_kernel.ports import Lane
+from durable_kernel.runtime.patience import cpu_s
 
 __all__ = ["STALL_S", "StallWatch", "stacks_of"]
 
@@ -68,11 +69,9 @@ def _progress(lanes: Iterable[Lane]) -> dict[int, object]:
 
 def _cpu_s(ident: int) -> object:
     """Return the CPU time of a thread, in hundredths of a second; elsewhere its innermost line."""
-    if hasattr(time, "pthread_getcpuclockid"):
-        try:
-            return round(time.clock_gettime(time.pthread_getcpuclockid(ident)), 1)
-        except OSError:
-            return None
+    used_s = cpu_s(ident)
+    if used_s is not None:
+        return round(used_s, 1)
     frame = sys._current_frames().get(ident)  # noqa: SLF001 - see above
     return None if frame is None else (id(frame), frame.f_lasti)
 

@@ -7,7 +7,7 @@ in the world again, waits for another lane, waits for its turn, or is over. Only
 gets something. What lanes do to each other in between (append to one list, fill one queue) then
 happens in the order in which they were let go on, and that order is recorded (H6, H24).
 
-Nobody waits for ever: a lane that computes does not keep the others longer than `PATIENCE_S`, a
+Nobody waits for ever: a lane that computes keeps the others for a bounded time (`Patience`), a
 loop that never rests not longer than `TURNS_MAX` turns. The *pace* tells on replay which it was.
 """
 
@@ -23,20 +23,20 @@ from weakref import WeakKeyDictionary
 
 from durable_kernel.errors import Stop
 from durable_kernel.ports import CURRENT_LANE, Lane
+from durable_kernel.runtime.patience import Patience
 from durable_kernel.runtime.stalling import StallWatch
 
-__all__ = ["CUT", "FREE", "HURRIED", "PATIENCE_S", "STILL", "TURNS_MAX", "Turnstile"]
+__all__ = ["CUT", "FREE", "HURRIED", "STILL", "TURNS_MAX", "Turnstile"]
 
 STILL = 0
 """A pace: every other lane rested."""
 HURRIED = 1
-"""Another lane did not come to rest in time."""
+"""Another lane did not come to rest in time. Plus 4 times `Turnstile.taken`: how far it had got."""
 FREE = 2
 """Nobody looked: the order alone counts."""
 CUT = 3
 """The lane was cancelled while it waited, and went on with that once the others rested."""
 
-PATIENCE_S = 0.005
 TURNS_MAX = 16
 
 _POLL_S_MIN, _POLL_S_MAX = 50e-6, 1e-3
@@ -62,13 +62,19 @@ class Turnstile:
         self.lanes: list[Lane] = []
         self.is_crowded = False
         self.passes = 0
+        self.taken = 0
         self.last_pass_at = 0.0
         self.lock: Any = lock
         self._latch = latch
         self._on_stall = on_stall
+        self._patience = Patience()
         self.granted: dict[Lane, int] = {}
         self._wakers: dict[str, Any] = {}
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopGate] = WeakKeyDictionary()
+
+    def hurried(self) -> int:
+        """Return the pace of who does not wait for the others: it says how many locks they took."""
+        return HURRIED + 4 * self.taken
 
     def note_pass(self) -> None:
         """Take note that a lane was let go on."""
@@ -89,20 +95,28 @@ class Turnstile:
                 return False
         return not any(_has_ready(loop, me) for loop in loops if loop is not but_for)
 
+    def is_patience_over(self, me: Lane | None) -> bool:
+        """Tell whether the lanes that run have kept the others long enough."""
+        running = [
+            lane
+            for lane in self.lanes
+            if lane is not me and not is_resting(lane) and (lane.loop is None or _runs_now(lane))
+        ]
+        return self._patience.is_over(self.passes, running)
+
     # --- threads ----------------------------------------------------------------------------------
 
     def enter(self, me: Lane) -> int:
         """Wait until a live lane may go on, and take the lock. Returns the pace."""
         me.is_at_gate = True
-        arrived_at = _monotonic()
         delay = _POLL_S_MIN
         while True:
             self.lock.acquire()
             if self.is_at_rest(me, but_for=me.loop):  # its loop can't run meanwhile
                 pace = STILL if me.loop is None or self.is_at_rest(me) else HURRIED
                 break
-            if _monotonic() - max(arrived_at, self.last_pass_at) > PATIENCE_S:
-                pace = HURRIED
+            if self.is_patience_over(me):
+                pace = self.hurried()
                 break
             self.lock.release()
             _sleep(delay)
@@ -111,23 +125,34 @@ class Turnstile:
         self.note_pass()
         return pace
 
-    def wait(self, me: Lane, attempt: Attempt[T]) -> T:
-        """Try until the attempt gives something. Raises the latch; a stall sets it."""
+    def wait(
+        self,
+        me: Lane,
+        attempt: Attempt[T],
+        *,
+        is_patient: Callable[[], bool] = lambda: False,
+        rests: Callable[[], bool] = lambda: True,
+    ) -> T:
+        """Try until the attempt gives something. Raises the latch; a stall sets it.
+
+        `is_patient`: a live lane may wait for another one as long as it likes; no stall then.
+        `rests`: whether it counts as resting meanwhile; who goes on without a turn does not.
+        """
         waker = self._wakers[me.path] = allocate_lock()
         waker.acquire()
         watch = StallWatch(self, me)
         delay = _POLL_S_MIN
         try:
-            me.is_at_gate = True
             while True:
                 with self.lock:
                     got = self._try(me, attempt)
                     if got is not None:
                         return got
-                if (sentence := watch.look()) is not None:
+                    me.is_at_gate = rests()
+                if (sentence := watch.look()) is not None and not is_patient():
                     raise self._on_stall(sentence)
-                waker.acquire(timeout=delay)
-                delay = min(delay * 1.5, _POLL_S_MAX)
+                is_nudged = waker.acquire(timeout=delay)
+                delay = _POLL_S_MIN if is_nudged else min(delay * 1.5, _POLL_S_MAX)
         finally:
             me.is_at_gate = False
             self._wakers.pop(me.path, None)
@@ -165,15 +190,14 @@ class Turnstile:
         """
         self.granted.pop(me, None)
         gate = self._gate()
-        arrived_at, arrived_with = _monotonic(), gate.checks
+        arrived_with = gate.checks
 
         def attempt() -> int | None:
             if self.is_at_rest(me):
                 return STILL
             if not self._is_loop_at_rest(gate.loop, me):
                 return HURRIED if gate.checks - arrived_with > TURNS_MAX else None
-            is_tired = _monotonic() - max(arrived_at, self.last_pass_at) > PATIENCE_S
-            return HURRIED if is_tired else None
+            return HURRIED if self.is_patience_over(me) else None
 
         self.granted[me] = await self.wait_async(me, attempt)
 

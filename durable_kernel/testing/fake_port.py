@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from durable_kernel.errors import DivergenceError, RequestInterrupted, WorldClos
 from durable_kernel.ports import (
     AnswerParser,
     Call,
+    CountedLock,
     HostRules,
     Lane,
     Outcome,
@@ -40,6 +42,8 @@ __all__ = ["FakeJournal", "FakePort", "FakeStep", "FakeWitness", "RecordedCall"]
 _TURNS_OF_REST = 50
 
 Doubt = Callable[[Call, AnswerParser | None], Outcome]
+
+_monotonic, _sleep = time.monotonic, time.sleep  # bound before any hook
 
 
 @dataclass
@@ -264,6 +268,46 @@ class FakePort:
             with suspended():
                 await asyncio.sleep(0)
             turns = 0 if len(self.calls) < calls else turns + 1
+
+    def obtain(
+        self, lane: Lane, kind: str, attempt: Callable[[], bool], timeout_s: float | None = None
+    ) -> tuple[bool, float] | None:
+        """Wait, and record after how long: less than nothing for a time-out."""
+        began_at = _monotonic()
+
+        def produce() -> float:
+            while not attempt():
+                waited_s = _monotonic() - began_at
+                if timeout_s is not None and waited_s >= timeout_s:
+                    return -max(waited_s, 1e-6)
+                _sleep(1e-4)
+            return _monotonic() - began_at
+
+        is_known = bool(self._known.draws.get((lane.path, f"word {kind}")))
+        waited_s = float(self.draw(lane, f"word {kind}", produce))
+        while is_known and waited_s >= 0 and not attempt():
+            _sleep(1e-4)
+        return waited_s >= 0, abs(waited_s)
+
+    def take_lock(
+        self,
+        lane: Lane,
+        lock: CountedLock,
+        mine: int,
+        attempt: Callable[[], bool],
+        timeout_s: float | None = None,
+    ) -> bool | None:
+        """Take a lock, in any order."""
+        over_at = None if timeout_s is None else _monotonic() + timeout_s
+        while not attempt():
+            if over_at is not None and _monotonic() >= over_at:
+                return False
+            _sleep(1e-4)
+        lock.taken += 1
+        return True
+
+    def nudge(self, lane: Lane) -> None:
+        """Do nothing: those who wait look by themselves."""
 
     def has_word(self, lane: Lane) -> bool:
         return any(

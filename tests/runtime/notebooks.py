@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from durable_kernel.errors import JournalError
+from durable_kernel.errors import JournalError, RunSuspendedError
 from durable_kernel.journal import Disk, Inbox, RealDisk
 from durable_kernel.ports import (
     CURRENT_LANE,
@@ -192,10 +192,12 @@ class Session:
         """End the process here: nothing that follows is written or reaches the service."""
         if not self.may_die:
             return
-        if self.image is None:
-            with suspended():
+        with suspended(), self.run.port.lock:  # all other threads die at the same moment
+            if self.image is None:
                 self.image = _files(self.run.place.folder)
             self.service.is_dead = True
+            if threading.current_thread() is not threading.main_thread():  # nobody else dies of it
+                self.run.port.set_latch(RunSuspendedError("the process is dead"))
         raise Died
 
     def when_parked(self, then: Callable[[], object]) -> threading.Thread:

@@ -18,7 +18,6 @@ OTHERS = {
         "tasks = [asyncio.create_task(service.ask_async(n), context=shared) for n in 'ab']\n"
         "x = await asyncio.gather(*tasks)"
     ),
-    "thread": "import asyncio\nx = await asyncio.to_thread(service.ask, 'a')",
     "context": (
         "import contextvars, threading\ncontext = contextvars.copy_context()\n"
         "t = threading.Thread(target=context.run, args=(service.ask, 'a'))\nt.start(); t.join()"
@@ -27,7 +26,6 @@ OTHERS = {
         "import asyncio, uuid\nasync def draw(): return uuid.uuid4()\n"
         "x = await asyncio.Task(draw())"
     ),
-    "draw in a thread": "import asyncio, uuid\nx = await asyncio.to_thread(uuid.uuid4)",
 }
 
 

@@ -1,0 +1,258 @@
+"""Obtaining: a lane that waits for what another lane has to give, and goes on when it is its turn.
+
+A notification, a lock, the end of a thread, the beginning of one. The rule of the crowd rests on
+it: *a lane that rested runs again only through here*, one at a time. What was obtained is a word of
+the lane; on replay it is waited for again, and taken at its turn.
+
+Locks are recorded less often: who took a free one while everybody else rested needs no word, the
+turns around it say the same. Each lock counts how often it was taken; a word holds the lane's own
+count and the lock's, so that the recorded order per lock is kept whatever the threads do (H6).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from durable_kernel.history import Turned, TurnKind
+from durable_kernel.ports import CountedLock, Lane
+from durable_kernel.replay import Diverges
+from durable_kernel.runtime.turnstile import FREE, HURRIED, STILL
+
+if TYPE_CHECKING:
+    from durable_kernel.runtime.crowd import Crowd
+
+__all__ = ["obtain", "take_lock"]
+
+_monotonic = time.monotonic
+_WAITED_S = 0.05
+T = TypeVar("T")
+
+
+class _Obtaining:
+    """One wait of one lane. `attempt` takes what is wanted, if it is there."""
+
+    def __init__(
+        self,
+        crowd: Crowd,
+        lane: Lane,
+        kind: str,
+        attempt: Callable[[], bool],
+        timeout_s: float | None,
+    ) -> None:
+        self._crowd = crowd
+        self._lane = lane
+        self._kind = kind
+        self._attempt = attempt
+        self._began_at = _monotonic()
+        self._over_at = None if timeout_s is None else self._began_at + timeout_s
+        self._has_got = False
+        self._ready_at: float | None = None
+
+    def attempt(self) -> tuple[bool, float] | None:
+        """Return whether it was obtained, and after how many seconds. None: not yet."""
+        crowd, lane = self._crowd, self._lane
+        following = crowd.port.replay.next_word(lane.path)
+        if following is None:
+            return self._live() if crowd.is_live_for(lane) else None
+        number, word = following
+        if word.kind != self._kind:
+            verdict = Diverges(f"{word.kind} of lane {lane.path or 'main'}", self._kind)
+            raise crowd.port.set_latch(crowd.port.divergence(verdict))
+        if not crowd.is_turn(lane, TurnKind.WORD, number, blocks=True):
+            return None
+        waited_s = float(word.value)
+        if waited_s >= 0 and not self._attempt():
+            return None
+        _take(crowd, lane, number)
+        return (True, waited_s) if waited_s >= 0 else (False, -waited_s)
+
+    def _live(self) -> tuple[bool, float] | None:
+        if not self._has_got:
+            self._has_got = self._attempt()
+        now = _monotonic()
+        if not self._has_got and (self._over_at is None or now < self._over_at):
+            return None
+        if self._ready_at is None:
+            self._ready_at = now
+        pace = _live_pace(self._crowd, self._lane)
+        if pace is None:
+            return None
+        waited_s = max(self._ready_at - self._began_at, 1e-6) if self._over_at is not None else 0.0
+        value = waited_s if self._has_got else -max(waited_s, 1e-6)
+        self._crowd.add_word(Turned(lane=self._lane.path, kind=self._kind, value=value, pace=pace))
+        return self._has_got, waited_s
+
+
+class _LockTurn:
+    """One attempt of one lane to take a lock that lanes share. `mine`: it is its n-th of this lock.
+
+    Returns tuples of one truth value.
+    """
+
+    def __init__(
+        self,
+        crowd: Crowd,
+        lane: Lane,
+        lock: CountedLock,
+        mine: int,
+        attempt: Callable[[], bool],
+        timeout_s: float | None,
+    ) -> None:
+        self._crowd = crowd
+        self._lane = lane
+        self._lock = lock
+        self._mine = mine
+        self._attempt = attempt
+        self._began_at = _monotonic()
+        self._over_at = None if timeout_s is None else self._began_at + timeout_s
+        self._has_got = False
+        self.rests = True
+
+    @property
+    def _kind(self) -> str:
+        return f"lock {self._lock.name}"
+
+    def at_once(self) -> bool:
+        """Take a free lock in a live run. False: it is not free, or the run replays.
+
+        In one that has stopped, too: code that unwinds gives back what it has.
+        """
+        crowd = self._crowd
+        with crowd.port.lock:
+            if crowd.port.latch is not None:
+                return self._attempt()
+            if not crowd.port.replay.is_live:
+                return False
+            if not self._attempt():
+                return False
+            if not crowd.turnstile.is_at_rest(self._lane, but_for=self._lane.loop):
+                self._record(FREE, is_got=True)
+            self._count()
+            return True
+
+    def attempt(self) -> tuple[bool] | None:
+        self.rests = True
+        crowd, lane = self._crowd, self._lane
+        replay = crowd.port.replay
+        following = replay.next_word(lane.path)
+        if following is not None and following[1].kind == self._kind:
+            own, _, total = str(following[1].value).partition("/")
+            if int(own) == self._mine:
+                return self._recorded(following[0], total)
+        return self._live() if crowd.is_live_for(lane) else self._unrecorded()
+
+    def _recorded(self, number: int, total: str) -> tuple[bool] | None:
+        """Take it when the lock was taken as often as it was then."""
+        if not self._crowd.is_turn(self._lane, TurnKind.WORD, number, blocks=True):
+            return None
+        is_got = total != "-"
+        if is_got and (self._lock.taken != int(total) or not self._attempt()):
+            return None
+        _take(self._crowd, self._lane, number)
+        if is_got:
+            self._count()
+        return (is_got,)
+
+    def _unrecorded(self) -> tuple[bool] | None:
+        """Take it as it was taken then: alone; but not in the place of another lane.
+
+        Who has no records left may have been killed before this. Then the others went on while it
+        ran, and took the lock with words: their places are known. Or it was killed while it waited
+        for the lock, so after a while it counts as resting.
+        """
+        is_last = not self._crowd.port.replay.has_more(self._lane.path)
+        self.rests = is_last and _monotonic() - self._began_at > _WAITED_S
+        holder = self._crowd.port.replay.lane_of_word(self._kind, str(self._lock.taken))
+        if holder is not None and holder != self._lane.path:
+            return self._gave_up()
+        if not self._attempt():
+            return self._gave_up()
+        self._count()
+        return (True,)
+
+    def _gave_up(self) -> tuple[bool] | None:
+        return (False,) if self._over_at is not None and _monotonic() >= self._over_at else None
+
+    def _live(self) -> tuple[bool] | None:
+        if not self._has_got:
+            self._has_got = self._attempt()
+            if self._has_got:
+                self._count()
+        if not self._has_got and (self._over_at is None or _monotonic() < self._over_at):
+            return None
+        pace = _live_pace(self._crowd, self._lane)
+        if pace is None:
+            return None
+        self._record(pace, is_got=self._has_got, before=1)
+        return (self._has_got,)
+
+    def _count(self) -> None:
+        self._lock.taken += 1
+        self._crowd.turnstile.taken += 1
+
+    def _record(self, pace: int, *, is_got: bool, before: int = 0) -> None:
+        value = f"{self._mine}/{self._lock.taken - before if is_got else '-'}"
+        self._crowd.add_word(Turned(lane=self._lane.path, kind=self._kind, value=value, pace=pace))
+
+    def undo(self) -> None:
+        """Give back what was taken before the wait was broken off."""
+        if self._has_got:
+            self._lock.give_back()
+
+
+def obtain(
+    crowd: Crowd,
+    lane: Lane,
+    kind: str,
+    attempt: Callable[[], bool],
+    timeout_s: float | None,
+) -> tuple[bool, float]:
+    """Wait until `attempt` succeeds, or the time is over, and it is the lane's turn."""
+    turn = _Obtaining(crowd, lane, kind, attempt, timeout_s)
+    lane.is_at_gate, lane.is_waiting = True, False
+    return _waited(crowd, lane, turn.attempt)
+
+
+def take_lock(
+    crowd: Crowd,
+    lane: Lane,
+    lock: CountedLock,
+    mine: int,
+    attempt: Callable[[], bool],
+    timeout_s: float | None,
+) -> bool:
+    """Take a lock in the recorded order. `timeout_s`: 0 tries once, None waits."""
+    turn = _LockTurn(crowd, lane, lock, mine, attempt, timeout_s)
+    if turn.at_once():
+        return True
+    try:
+        return _waited(crowd, lane, turn.attempt, lambda: turn.rests)[0]
+    except BaseException:
+        turn.undo()
+        raise
+
+
+def _waited(
+    crowd: Crowd,
+    lane: Lane,
+    attempt: Callable[[], T | None],
+    rests: Callable[[], bool] = lambda: True,
+) -> T:
+    return crowd.turnstile.wait(
+        lane, attempt, is_patient=lambda: crowd.is_live_for(lane), rests=rests
+    )
+
+
+def _take(crowd: Crowd, lane: Lane, number: int) -> None:
+    crowd.take_turn(lane, TurnKind.WORD, number)
+    crowd.port.replay.take_word(lane.path)
+
+
+def _live_pace(crowd: Crowd, lane: Lane) -> int | None:
+    """Return the pace with which a live lane may go on now. None: it has to wait for the others."""
+    turnstile = crowd.turnstile
+    if turnstile.is_at_rest(lane, but_for=lane.loop):  # its loop can't run meanwhile
+        return STILL if lane.loop is None or turnstile.is_at_rest(lane) else HURRIED
+    return turnstile.hurried() if turnstile.is_patience_over(lane) else None

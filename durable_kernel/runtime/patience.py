@@ -1,0 +1,78 @@
+"""Patience: how long lanes that run keep the others from going on.
+
+Counted in their own CPU time, so that a busy machine does not change what is recorded: a lane that
+has computed for CPU_S_MAX since somebody was let go on, or that has used none for IDLE_S_MAX (it is
+blocked where no mark tells so), keeps nobody any longer. Where the system tells no CPU time of
+threads, wall time counts.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from durable_kernel.ports import Lane
+
+__all__ = ["CPU_S_MAX", "IDLE_S_MAX", "Patience", "cpu_s"]
+
+CPU_S_MAX = 0.02
+IDLE_S_MAX = 0.1
+_monotonic = time.monotonic
+
+
+def cpu_s(ident: int) -> float | None:
+    """Return the CPU time of a thread of this process in seconds; None where nobody tells.
+
+    Asked by the kernel's number of the thread: to ask by `ident` for one that has ended is a crash.
+    """
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # noqa: SLF001 - `enumerate` locks
+    number = None if thread is None else thread.native_id
+    if number is None or sys.platform != "linux":
+        return None
+    try:
+        return time.clock_gettime(~number << 3 | 6)  # the clock id that pthread_getcpuclockid makes
+    except OSError:  # it has ended
+        return None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a thread had used when it was first seen, and when that last changed."""
+
+    began_with_s: float
+    used_s: float
+    changed_at: float
+
+
+class Patience:
+    """With the lanes that run between two passes. Not locked: the turnstile is."""
+
+    def __init__(self) -> None:
+        self._passes = -1
+        self._seen: dict[int, _Seen] = {}
+
+    def is_over(self, passes: int, running: Iterable[Lane]) -> bool:
+        """Tell whether every lane that runs has had its time. `passes` counts who went on."""
+        now = _monotonic()
+        if passes != self._passes:
+            self._passes = passes
+            self._seen.clear()
+        # Where no lane runs, a loop is about to run one: that is no thread's time, but has an end.
+        idents = [lane.root_thread or 0 for lane in running] or [0]
+        # A list: each one's time is to be looked at, also behind the first that is not tired.
+        return all([self._is_tired(each, now) for each in idents])  # noqa: C419
+
+    def _is_tired(self, ident: int, now: float) -> bool:
+        used_s = cpu_s(ident) if ident else None
+        seen = self._seen.get(ident)
+        if seen is None:
+            self._seen[ident] = _Seen(used_s or 0.0, used_s or 0.0, now)
+            return False
+        if used_s is None:
+            return now - seen.changed_at > CPU_S_MAX
+        if used_s != seen.used_s:
+            seen.used_s, seen.changed_at = used_s, now
+        return used_s - seen.began_with_s > CPU_S_MAX or now - seen.changed_at > IDLE_S_MAX
