@@ -24,10 +24,10 @@ from durable_kernel.history import (
     Turned,
 )
 from durable_kernel.journal import Journal
-from durable_kernel.ports import Ending, Lane, Outcome
+from durable_kernel.ports import Ending, Lane, Outcome, suspended
 from durable_kernel.replay import Serve, Unfinished
 from durable_kernel.runtime.steps import LiveStep
-from durable_kernel.runtime.storing import Storing
+from durable_kernel.runtime.storing import Storing, announcement
 from durable_kernel.runtime.watching import Watching
 
 __all__ = ["Packed", "Pending", "lost_sentence"]
@@ -44,10 +44,15 @@ class _Whole:
     """An observation that nothing of is written yet: it may end in one record."""
 
     step: LiveStep
-    announced: Announced
     head: Any = None
     pieces: list[bytes] = field(default_factory=list)
     size_bytes: int = 0
+
+    @property
+    def announced(self) -> Announced:
+        """Its announcement as a record of its own."""
+        step = self.step
+        return announcement(step.lane, step.ordinal, step.call, step.call.repeat, step.wall_ns)
 
 
 class Pending:
@@ -103,15 +108,17 @@ class Pending:
     def write_before_egress(self) -> None:
         """Write what waits, if anything does: the outside may come to depend on it."""
         waits = self._packed or self._draws or self._reused or self._stream or self._whole
-        if waits or any(lane.has_pending for lane in self.lanes):
+        for lane in self.lanes:
+            waits = waits or lane.has_pending
+        if waits:
             self.append([])
 
-    def begin_whole(self, step: LiveStep, announced: Announced) -> None:
+    def begin_whole(self, step: LiveStep) -> None:
         """Let the announcement of an observation wait for the rest of it.
 
         Whatever else is written before it ends puts it on disk in its place.
         """
-        self._whole = _Whole(step, announced)
+        self._whole = _Whole(step)
 
     def add_packed(self, packed: list[Packed]) -> None:
         """Let packed records wait their turn."""
@@ -189,9 +196,10 @@ class Pending:
                 self._collect_stream()  # all of it has to be looked at
             found = self._watching.end(step)
             try:
-                packed = self._storing.settled(
-                    step.lane, step.ordinal, outcome, generators, pace, found
-                )
+                with suspended():  # a pickler draws ids and imports modules: that is no cell's
+                    packed = self._storing.settled(
+                        step.lane, step.ordinal, outcome, generators, pace, found
+                    )
             except OutcomeNotStorableError as refusal:
                 unstorable = OutcomeNotStorableError(step.label, refusal.type_name, refusal.reason)
                 failed = Outcome.of_error(unstorable)

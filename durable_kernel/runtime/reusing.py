@@ -59,7 +59,7 @@ def step_key(
 ) -> StepKey:
     """Say where a call stands. A call of another attempt is another one, and has another key."""
     donor_lsn = replay.donor.lsn if replay.donor is not None else 0
-    if isinstance(verdict, Serve | Unfinished):
+    if isinstance(verdict, (Serve, Unfinished)):  # a union would be made anew each time
         donor_lsn, position = verdict.call.place
     run = f"{run_id}@{donor_lsn}" if donor_lsn else run_id
     return (run, position, lane.path, verdict.ordinal)

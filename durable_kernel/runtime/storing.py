@@ -33,7 +33,16 @@ from durable_kernel.history import (
     blob_ref,
 )
 from durable_kernel.journal import BlobStore
-from durable_kernel.ports import REPEAT_NEVER, Call, Ending, ErrorFacts, Outcome, Repeat, Secret
+from durable_kernel.ports import (
+    REPEAT_NEVER,
+    Call,
+    Ending,
+    ErrorFacts,
+    Outcome,
+    Repeat,
+    Secret,
+    suspended,
+)
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.watching import must_watch, register_answer
 
@@ -142,7 +151,8 @@ class Storing:
         if packed is None:
             if _seal(value) is not value:
                 return None
-            packed = self.records.pack_fields(Called, values)
+            with suspended():  # as for any outcome: what is packed now may be an object
+                packed = self.records.pack_fields(Called, values)
         is_large = len(packed[1]) > 2 * INLINE_BYTES_MAX
         is_secret = self.secrets.is_armed and self.secrets.is_in(packed[1])
         return None if is_large or is_secret else packed
