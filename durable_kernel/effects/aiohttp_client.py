@@ -63,6 +63,7 @@ from durable_kernel.ports import (
     Step,
     Witness,
     entered,
+    reach_ending,
     suspended,
 )
 
@@ -128,12 +129,13 @@ class _Hook:
                 return self._library.connection(connector, req, resumer)
             if options.get("traces") or (args and args[0]):
                 _note_traces(lane, call)
-            marked = MarkedStep(step)
+            marked = MarkedStep(step, is_in_company=lane.port.is_crowded)
             exchange = Exchange(call, marked, key)
             try:
                 with suspended():
                     connection = await original(connector, req, *args, **options)
             except BaseException as error:
+                await reach_ending(step, error)
                 is_timed_out = bool(getattr(req._timer, "_cancelled", False))
                 extra = self._library.extra_of(error)
                 exchange.fail(error, is_timed_out=is_timed_out, **extra)
@@ -185,6 +187,7 @@ class _Hook:
         """Serve a settled step: a connection that plays it, or what `connect` raised."""
         facts = outcome.error
         if step.head is None and facts is not None and "tick" not in facts.extra:
+            await step.turn()
             await _meet_time_out(facts, request)
             await await_cancellation(outcome)
             raise self._library.rebuild(facts, request)
@@ -252,7 +255,7 @@ class _Library(Errors):
             except AnswerChangedError as change:
                 error = self.interrupted(call.label, str(change))
                 outcome = Outcome.of_error(error, is_read_interrupted=True)
-        return Player(lane, call, outcome, head, parts, request, self)
+        return Player(lane, call, outcome, head, parts, request, self, step)
 
 
 async def _send(request: Any, connection: Any, parsing: dict[str, Any]) -> Any:

@@ -44,6 +44,9 @@ class Pace:
         self.tick += 1
         return None
 
+    async def reach_end(self) -> None:
+        """Wait for the turn of the end of the body, if the wait that is over has brought it."""
+
     def cancel_wait(self) -> None:
         """Take note that the wait was cancelled, whatever may have arrived by then."""
 
@@ -101,6 +104,7 @@ def make_paced_reader(reader: Any) -> Any:
                     await super()._wait(func_name)
                 else:
                     await instead
+                await pace.reach_end()
             except (asyncio.CancelledError, TimeoutError) as error:
                 # A read time-out arrives like a byte; that of the whole request cancels the reader.
                 if not isinstance(error, Exception) or getattr(self._timer, "_cancelled", False):

@@ -23,6 +23,7 @@ from durable_kernel.ports import (
     Lane,
     Outcome,
     Secret,
+    Step,
     await_cancellation,
     recorded_error,
     suspended,
@@ -98,8 +99,11 @@ def make_playing_handler(handler: Any) -> Any:
             self.durable_player.open(*pair)
 
         async def read(self) -> Any:
-            await self.durable_player.await_head()
-            return await super().read()
+            player = self.durable_player
+            await player.await_head()
+            message, payload = await super().read()
+            await player.reach_head(message)
+            return message, payload
 
     return ResponseHandler
 
@@ -116,8 +120,10 @@ class Player(Pace):
         parts: Iterable[bytes],
         request: Any,
         library: Any,
+        step: Step,
     ) -> None:
         super().__init__()
+        self._recorded = step
         self._lane = lane
         self._call = call
         self._outcome = outcome
@@ -170,6 +176,16 @@ class Player(Pace):
         """Return if a head or an event comes; else wait for what ended the call, or raise it."""
         if self._head is None and self._event is None and self.payload is None:
             await self._end_in_reader(self._request._timer)
+
+    async def reach_head(self, message: Any) -> None:
+        """Wait for the turn of the head; the end may have come with it."""
+        if message.code >= 200 or message.code == 101:  # noqa: PLR2004 - final heads
+            await self._recorded.turn()
+            await self.reach_end()
+
+    async def reach_end(self) -> None:
+        if self.payload is not None and self.payload.is_eof():
+            await self._recorded.turn()
 
     def begin_operation(self) -> None:
         if self._arrivals is not None:
@@ -275,6 +291,7 @@ class Player(Pace):
 
     async def _await_canceller(self) -> None:
         """Let the wait be cancelled, as it was when it was recorded."""
+        await self._recorded.turn()
         if self._marks.get("is_timed_out") and self.tick == max(self._cancelled):
             await self._end_in_reader(self.payload._timer)
         elapsed_us = self._marks.get("elapsed_us", 0)
@@ -293,6 +310,7 @@ class Player(Pace):
 
     async def _end_in_reader(self, timer: Any) -> None:
         """Raise what the recorded caller was told where he waited."""
+        await self._recorded.turn()
         if self._marks.get("is_timed_out") and hasattr(timer, "timeout"):
             with timer:
                 timer.timeout()  # cancels this task, and makes a TimeoutError of it

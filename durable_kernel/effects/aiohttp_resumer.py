@@ -76,7 +76,7 @@ class Resumer(Player):
         reopen: Callable[[], Awaitable[Any]],
     ) -> None:
         nothing = Outcome(Ending.ABANDONED)
-        super().__init__(lane, call, nothing, step.head, step.parts, request, library)
+        super().__init__(lane, call, nothing, step.head, step.parts, request, library, step)
         self._step = MarkedStep(step)
         self._step.is_connected = True
         self._exchange = Exchange(call, self._step)

@@ -2,9 +2,10 @@
 
 The tap listens at the protocol of one connection for the time of one exchange. What enters the
 parser is recorded behind the head as it stood on the wire, still chunked and encoded; only the
-line that announces a chunk waits until it is complete, so that a cut answer can be continued. How
-the exchange ended is recorded as what happened on the wire, so that on replay the library makes
-its own exception of it:
+line that announces a chunk waits until it is complete, so that a cut answer can be continued.
+Among several lanes a head is recorded when it is read, and an end when the reader goes on behind
+it: there, and not where bytes arrive, the others notice. How the exchange ended is recorded as what
+happened on the wire, so that on replay the library makes its own exception of it:
 
     natural        the bytes themselves: they could not be parsed or decoded
     lost           the connection was lost, with or without an error
@@ -27,7 +28,7 @@ from durable_kernel.effects.http_crossings import SWITCHING_PROTOCOLS
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_wire import make_head
 from durable_kernel.errors import WorldClosedError
-from durable_kernel.ports import Outcome, Secret, Step
+from durable_kernel.ports import Outcome, Secret, Step, reach_ending
 
 __all__ = ["TAP", "MarkedStep", "Tap", "head_of", "is_chunked", "listen"]
 
@@ -51,7 +52,8 @@ class MarkedStep:
     head: Any = None
     parts: Iterable[bytes] = ()
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, *, is_in_company: bool = False) -> None:
+        self.is_in_company = is_in_company
         self._step = step
         self.idempotency_key = step.idempotency_key
         self.repeats = step.repeats
@@ -136,12 +138,14 @@ class Tap(Pace):
         self._is_waited_for = False
         self._settle: Callable[[], None] | None = None  # as soon as the reader goes on
         self._is_inside = False  # the protocol acts by itself: what it raises was caused by bytes
+        self._unread: list[Callable[[], None]] | None = None  # recorded when the head is read
 
     def attach(self) -> None:
         """Begin to listen."""
         self.step.is_connected = True
         previous = self._protocol.__dict__.get(TAP)
         if previous is not None:
+            previous.deliver_head()
             previous.settle()
         self._protocol.__dict__[TAP] = self._protocol.__dict__[PACE] = self
 
@@ -177,7 +181,8 @@ class Tap(Pace):
             return True  # a second answer that nobody asked for
         self.payload = self._library.pace(payload)
         head = head_of(message)
-        self.exchange.set_head(head)
+        self._unread = [] if self.step.is_in_company else None
+        self._record_now_or_later(lambda: self.exchange.set_head(head))
         behind = self._take_opening()
         if message.code == SWITCHING_PROTOCOLS:
             self._end()
@@ -212,6 +217,7 @@ class Tap(Pace):
 
     def note_closing(self) -> None:
         """Take note that the caller closes the connection, or lets go of it too early."""
+        self.deliver_head()
         self._end_if_complete()
         if self._is_over:
             return
@@ -237,14 +243,35 @@ class Tap(Pace):
         self.settle()
         super().end_wait()
 
+    async def reach_head(self) -> None:
+        """Let the caller have the head when the other lanes rest: it is recorded at that moment."""
+        if self._unread is not None:
+            await self.step.turn()
+            self.deliver_head()
+
+    async def reach_end(self) -> None:
+        if self._settle is not None and self.step.is_in_company:
+            await self.step.turn()
+
+    def deliver_head(self) -> None:
+        """Record the head that was held back, and all that came since."""
+        unread, self._unread = self._unread, None
+        for record in unread or ():
+            record()
+        if not self._is_waited_for:
+            self.settle()
+
     def settle(self) -> None:
         """Settle what waits for the reader to go on: he may have been cancelled in that moment."""
+        if self._unread is not None:
+            return
         settle, self._settle = self._settle, None
         if settle is not None:
             self._stop_listening()
             settle()
 
     def __del__(self) -> None:
+        self.deliver_head()
         self.settle()
         self._abandon()
 
@@ -276,7 +303,13 @@ class Tap(Pace):
             settled_bytes = len(data) - self._scanner.unsettled_bytes
             data, self._held = data[:settled_bytes], data[settled_bytes:]
         if data:
-            self.step.add_part(data, tick)
+            self._record_now_or_later(lambda: self.step.add_part(data, tick))
+
+    def _record_now_or_later(self, record: Callable[[], None]) -> None:
+        if self._unread is None:
+            record()
+        else:
+            self._unread.append(record)
 
     def _error(self) -> BaseException | None:
         """Return what the reader would be told, else what the protocol was."""
@@ -304,7 +337,8 @@ class Tap(Pace):
         if self._is_over:
             return
         if self._held:
-            self.step.add_part(self._held, self.tick)
+            held, tick = self._held, self.tick
+            self._record_now_or_later(lambda: self.step.add_part(held, tick))
             self._held = b""
         self._is_over = True
         self.step.tick = self.tick
@@ -355,6 +389,22 @@ def _hook_heads(original: Any) -> Any:
     return feed_data
 
 
+def _hook_reading(original: Any) -> Any:
+    async def read(self: Any) -> Any:
+        tap = self.__dict__.get(TAP)
+        if tap is None:
+            return await original(self)
+        try:
+            message = await original(self)
+        except BaseException as error:
+            await reach_ending(tap.step, error)
+            raise
+        await tap.reach_head()
+        return message
+
+    return read
+
+
 def _hook_loss(original: Any) -> Any:
     def connection_lost(self: Any, error: BaseException | None) -> None:
         tap = self.__dict__.get(TAP)
@@ -389,6 +439,7 @@ def _hook_closing(original: Any) -> Any:
 _HOOKS = {
     "data_received": _hook_bytes,
     "feed_data": _hook_heads,
+    "read": _hook_reading,
     "connection_lost": _hook_loss,
     "set_exception": _hook_exceptions,
     "close": _hook_closing,

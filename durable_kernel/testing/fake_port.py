@@ -68,9 +68,15 @@ class FakeJournal:
     """How many calls were begun, in all lanes, before each word of a lane and kind."""
 
     def cut(self, index: int, *, parts: int | None = None, head: bool = True) -> FakeJournal:
-        """Return a copy that ends inside call `index`: without outcome, with `parts` parts."""
+        """Return a copy that ends inside call `index`: without outcome, with `parts` parts.
+
+        Words of tasks that came behind its beginning are not in it either.
+        """
         cut = copy.deepcopy(self)
         del cut.calls[index + 1 :]
+        for key, places in cut.after.items():
+            kept = sum(place <= index for place in places)
+            del places[kept:], cut.draws[key][kept:]
         last = cut.calls[index]
         last.outcome = None
         last.head = last.head if head else None

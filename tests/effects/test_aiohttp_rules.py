@@ -28,6 +28,7 @@ from durable_kernel.testing.fake_port import FakePort, FakeWitness
 from tests.effects.aiohttp_sessions import fetching, in_session
 from tests.effects.http_service import LINES, HttpService
 from tests.effects.http_sessions import record_and_replay, run
+from tests.effects.sessions import awaited
 
 
 @pytest.fixture(autouse=True)
@@ -92,13 +93,13 @@ def test_a_body_runs_in_the_lane_and_the_connecting_out_of_it(service: HttpServi
             await post(session)
 
     live = FakePort()
-    run(live, lambda: asyncio.run(go()))
+    run(live, lambda: awaited(go))
     assert seen == [("body", live.make_lane(), False), ("trace", None, True)]
     assert "trace" in live.notes[0]
     seen.clear()
 
     again = FakePort(live.journal())
-    run(again, lambda: asyncio.run(go()))
+    run(again, lambda: awaited(go))
 
     assert seen == [("body", again.make_lane(), False)]
 
