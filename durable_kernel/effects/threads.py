@@ -11,6 +11,7 @@ rests until it has ended.
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ from durable_kernel.effects.thread_waits import hidden, lane_in_crowd, wait_for
 from durable_kernel.errors import Stop
 from durable_kernel.ports import CURRENT_LANE, Lane, Witness, entered
 
-__all__ = ["install"]
+__all__ = ["install", "runs_in_greenlet"]
 
 _MACHINERY = (
     "concurrent.futures.",
@@ -50,6 +51,12 @@ def install(witness: Witness) -> None:
     thread_locks.install()
     futures.install()
     thread_pools.install()
+
+
+def runs_in_greenlet() -> bool:
+    """Tell whether a greenlet runs, other than its thread's first. It has a context of its own."""
+    library: Any = sys.modules.get("greenlet")
+    return hasattr(library, "getcurrent") and library.getcurrent().parent is not None
 
 
 def _hook_threads() -> None:

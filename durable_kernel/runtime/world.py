@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from durable_kernel.codec import KnownSecrets
+from durable_kernel.effects.threads import runs_in_greenlet
 from durable_kernel.errors import DurableError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
 from durable_kernel.journal import Inbox
@@ -217,7 +218,7 @@ class World:
             return True
         ident = threading.get_ident()
         if ident == self._main or ident in self._kernel_threads:
-            return False
+            return self.is_cell_running and runs_in_greenlet()
         return self.is_cell_running or threading.current_thread() in self._threads_of_cells
 
 
