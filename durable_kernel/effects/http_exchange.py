@@ -40,7 +40,7 @@ class Exchange:
     def end(self) -> None:
         """Settle: the body was read to its end."""
         if self.elapsed_us is None:
-            self.step.settle(Outcome.of_value({"elapsed_us": self._stop()}))
+            self.step.settle(Outcome(Ending.VALUE, {"elapsed_us": self._stop()}))
 
     def fail(self, error: BaseException, **extra: Any) -> None:
         """Settle: the exchange raised `error`, or was cancelled or interrupted by it.

@@ -85,22 +85,19 @@ class RecordingStream(Stamped):
         return self
 
     def __next__(self) -> bytes:
-        part = self._pull()
-        self._exchange.step.add_part(part)
-        return part
-
-    def _pull(self) -> bytes:
         try:
             with suspended():
                 if self._parts is None:
                     self._parts = self._open()
-                return next(self._parts)
+                part = next(self._parts)
         except StopIteration:
             self._exchange.end()
             raise
         except BaseException as error:
             self._exchange.fail(error)
             raise
+        self._exchange.step.add_part(part)
+        return part
 
     def _open(self) -> Iterator[bytes]:
         return iter(self._real)

@@ -117,7 +117,7 @@ class _Hook:
                 self.meet_upgrade(call, recalled.head)
                 return library.rebuild(recalled.head, library.replaying(recalled))
             exchange = library.begin_exchange(lane, call, step, request, key)
-            sent = library.with_key(request, key)
+            sent = request if key is None else library.with_key(request, key)
             if step.head is not None:
 
                 def reopen(prefix: RecordedPrefix) -> Any:
@@ -174,7 +174,7 @@ class _Hook:
                 self.meet_upgrade(call, recalled.head)
                 return library.rebuild(recalled.head, library.async_replaying(recalled, step))
             exchange = library.begin_exchange(lane, call, step, request, key)
-            sent = library.with_key(request, key)
+            sent = request if key is None else library.with_key(request, key)
             if step.head is not None:
 
                 async def reopen(prefix: RecordedPrefix) -> Any:
@@ -292,10 +292,8 @@ class _Library:
             request.stream = self.spooled(spool)
         return request.stream.spool.digest, request.stream.spool.size_bytes
 
-    def with_key(self, request: Any, key: Keyed | None) -> Any:
-        """Return the request as it is sent: a copy with the key in it, if it bears one."""
-        if key is None:
-            return request
+    def with_key(self, request: Any, key: Keyed) -> Any:
+        """Return the request as it is sent: a copy with the key in it."""
         sent = object.__new__(type(request))  # `copy` would pickle, and leave the stream behind
         vars(sent).update(vars(request))
         sent.headers = request.headers.copy()

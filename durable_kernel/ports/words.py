@@ -78,9 +78,9 @@ REPEAT_ALWAYS = Repeat(math.inf, "it changes nothing outside")
 REPEAT_NEVER = Repeat(0.0, "it may change something outside")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One request to the world, before it is made.
+    """One request to the world, before it is made. Nobody changes one; as for `Outcome`.
 
     `identity` is verified on replay, field by field; `details` are recorded and shown, never
     verified (H32). Both hold values that the codec carries; secrets are redacted before they get

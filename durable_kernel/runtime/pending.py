@@ -107,7 +107,7 @@ class Pending:
 
     def write_before_egress(self) -> None:
         """Write what waits, if anything does: the outside may come to depend on it."""
-        waits = self._packed or self._draws or self._reused or self._stream or self._whole
+        waits = bool(self._packed or self._draws or self._reused or self._stream or self._whole)
         for lane in self.lanes:
             waits = waits or lane.has_pending
         if waits:
@@ -134,15 +134,28 @@ class Pending:
             self._collect_stream()
         self._packed.append((None, self._storing.pack(word)))
 
-    def add_head(self, step: LiveStep, head: Any, pace: int = 0) -> None:
+    def take_head(self, step: LiveStep, head: Any) -> bool:
+        """Let a head wait with its announcement; False: it has to be a record of its own."""
         whole = self._whole
-        value = self._storing.head(head)
-        if whole is not None:
-            if whole.step is step and pace == 0 and value is head:
-                whole.head = head
-                return
-            self._unfold_whole()
-        self._add_head(step, head, value, pace)
+        if whole is None or whole.step is not step or self._storing.head(head) is not head:
+            return False
+        whole.head = head
+        return True
+
+    def take_part(self, step: LiveStep, data: bytes) -> bool:
+        """Do the same for a part."""
+        whole = self._whole
+        if whole is None or whole.step is not step:
+            return False
+        whole.size_bytes += len(data)
+        if whole.size_bytes > INLINE_BYTES_MAX:
+            return False
+        whole.pieces.append(data)
+        return True
+
+    def add_head(self, step: LiveStep, head: Any, pace: int = 0) -> None:
+        self._unfold_whole()
+        self._add_head(step, head, self._storing.head(head), pace)
 
     def _add_head(self, step: LiveStep, head: Any, value: Any, pace: int) -> None:
         record = Head(ordinal=step.ordinal, lane=step.lane, value=value, pace=pace)
@@ -154,13 +167,7 @@ class Pending:
     def add_part(self, step: LiveStep, data: bytes) -> None:
         if step in self._lost:
             return
-        whole = self._whole
-        if whole is not None:
-            whole.size_bytes += len(data)
-            if whole.step is step and whole.size_bytes <= INLINE_BYTES_MAX:
-                whole.pieces.append(data)
-                return
-            self._unfold_whole()
+        self._unfold_whole()
         self._stream.append((step, data))
         self._stream_bytes += len(data)
         if self._stream_bytes > _STREAM_BYTES_MAX:

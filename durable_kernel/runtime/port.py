@@ -365,11 +365,19 @@ class RunPort:
         await self.crowd.reach(step.owner)
 
     def record_head(self, step: LiveStep, head: Any) -> None:
+        if not self.crowd.turnstile.is_crowded:
+            with self.lock:  # nothing is written: an interrupt does no harm
+                if self._pending.take_head(step, head):
+                    return
         with self.interrupts, self.crowd.passing(step.owner) as pace:
             self._raise_closed()
             self._pending.add_head(step, head, pace)
 
     def record_part(self, step: LiveStep, data: bytes) -> None:
+        if not self.crowd.turnstile.is_crowded:
+            with self.lock:  # as for a head
+                if self._pending.take_part(step, data):
+                    return
         with self.interrupts, self.lock:
             self._pending.add_part(step, data)
 
