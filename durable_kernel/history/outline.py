@@ -141,11 +141,12 @@ class PositionOutline:
                 return
 
     def withdraw(self, record: Withdrawn) -> None:
-        """Put the call back in doubt, and forget the calls begun after it."""
+        """Put the call back in doubt, and forget the calls its lane began after it."""
         for index, each in enumerate(self.announced):
             if (each.lane, each.ordinal) == (record.lane, record.ordinal):
-                void = self.announced[index + 1 :]
-                del self.announced[index + 1 :]
+                behind = self.announced[index + 1 :]
+                void = [later for later in behind if later.lane == each.lane]
+                self.announced[index + 1 :] = [later for later in behind if later.lane != each.lane]
                 self.calls -= len(void)
                 for later in void:
                     self.pending.pop((later.lane, later.ordinal), None)

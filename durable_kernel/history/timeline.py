@@ -139,6 +139,7 @@ class PositionHistory:
         history = cls(first, donors)
         for frame in iterator:
             history._add(records.unpack(frame))
+        history._give_back_cut_heads()
         return history
 
     @property
@@ -162,7 +163,7 @@ class PositionHistory:
         if self._unseen is not None:
             call, before = self._unseen
             call.head, call.parts, self._unseen = None, [], None
-            self._shorten(before)
+            self._shorten(before, call.announced.lane)
 
     def _add(self, record: Record) -> None:
         self._look_out(record)
@@ -221,7 +222,9 @@ class PositionHistory:
                 words.append(record)
                 self._take_turn(record.lane, TurnKind.WORD, len(words) - 1, record.pace)
             case Settled():
-                if record.ending != Ending.CARRIED:
+                if record.ending == Ending.CARRIED:  # all of it is delivered where it ended
+                    self._give_back_turn(record.lane, TurnKind.HEAD, record.ordinal)
+                else:
                     self._take_turn(record.lane, TurnKind.END, record.ordinal, record.pace)
                 if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
                     self._before_interruption[record.lane, record.ordinal] = self._lengths()
@@ -243,6 +246,22 @@ class PositionHistory:
 
     def _take_turn(self, lane: str, kind: TurnKind, index: int, pace: int) -> None:
         self.turns.append(Turn(lane, kind, index, pace, self.committed is not None))
+
+    def _give_back_cut_heads(self) -> None:
+        """In a committed position a call that was cut is delivered later, all of it."""
+        if self.committed is None:
+            return
+        for lane, calls in self.calls.items():
+            for ordinal, call in enumerate(calls):
+                if lane and not call.is_complete and call.head is not None:
+                    self._give_back_turn(lane, TurnKind.HEAD, ordinal)
+
+    def _give_back_turn(self, lane: str, kind: TurnKind, number: int) -> None:
+        for place in range(len(self.turns) - 1, -1, -1):
+            turn = self.turns[place]
+            if (turn.lane, turn.kind, turn.number) == (lane, kind, number):
+                del self.turns[place]
+                return
 
     def _add_whole(self, record: Called) -> None:
         announced, head, part, settled = record.unfold()
@@ -278,23 +297,26 @@ class PositionHistory:
         )
 
     def _withdraw(self, record: Withdrawn) -> None:
-        """Go back to the state just before this call ended as it did."""
-        before = self._before_interruption[record.lane, record.ordinal]
-        for lane, calls in self.calls.items():
-            del calls[before.calls.get(lane, 0) :]
-        self._shorten(before)
-        interrupted = self.calls[record.lane][record.ordinal]
-        interrupted.settled = None
+        """Take its lane back to the state just before this call ended as it did.
 
-    def _shorten(self, before: _Lengths) -> None:
-        """Take the observations made since then out of the columns."""
-        for key, values in self.soft.items():
-            del values[before.soft.get(key, 0) :]
-        for key, values in self.hard.items():
-            del values[before.hard.get(key, 0) :]
-        for lane, words in self.words.items():
-            del words[before.words.get(lane, 0) :]
-        del self.turns[before.turns :]
+        What other lanes did meanwhile has happened, and stays.
+        """
+        before = self._before_interruption[record.lane, record.ordinal]
+        calls = self.calls[record.lane]
+        del calls[before.calls.get(record.lane, 0) :]
+        self._shorten(before, record.lane)
+        calls[record.ordinal].settled = None
+
+    def _shorten(self, before: _Lengths, lane: str) -> None:
+        """Take what a lane observed since then, and its turns, away again."""
+        for columns, lengths in ((self.soft, before.soft), (self.hard, before.hard)):
+            for key, values in columns.items():
+                if key[0] == lane:
+                    del values[lengths.get(key, 0) :]
+        del self.words.get(lane, [])[before.words.get(lane, 0) :]
+        self.turns[before.turns :] = [
+            turn for turn in self.turns[before.turns :] if turn.lane != lane
+        ]
 
 
 def position_history(

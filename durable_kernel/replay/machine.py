@@ -156,7 +156,8 @@ class PositionReplay:
         ordinal = self._next.get(lane, 0)
         if ordinal >= len(recorded):
             if self.is_open and not self.hard_left:  # of any lane: no need to look at this one
-                return self._advance(lane, ordinal, GoLive(ordinal))
+                self._next[lane] = ordinal + 1
+                return GoLive(ordinal)
             return self._beyond(lane, asked.label) or self._advance(lane, ordinal, GoLive(ordinal))
         call = recorded[ordinal]
         if not is_same_call(call.announced, asked):
@@ -164,6 +165,10 @@ class PositionReplay:
         self.hard_left -= 1
         self._next[lane] = ordinal + 1
         return Serve(ordinal, call) if call.is_complete else Unfinished(ordinal, call)
+
+    def give_up_taken(self, lane: str) -> None:
+        """Take the turns of what a lane has asked for: it was alone then, and did not wait."""
+        self.order.give_up_calls(lane, self._next.get(lane, 0))
 
     def next_call(self, lane: str) -> CallHistory | None:
         """Look at the next recorded call of a lane; nothing is consumed."""

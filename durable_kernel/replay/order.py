@@ -81,6 +81,14 @@ class TurnOrder:
         self.take(self._first)
         return True
 
+    def give_up_calls(self, lane: str, below: int) -> None:
+        """Forget the turns of a lane's first calls, those numbered below `below`."""
+        places = self._places.get(lane, deque())
+        for place in list(places):
+            turn = self._turns[place]
+            if turn.kind is not TurnKind.WORD and turn.number < below:
+                self.take(place)
+
     def give_up(self, lane: str) -> None:
         """Forget the turns of a lane that has ended."""
         for place in self._places.pop(lane, ()):

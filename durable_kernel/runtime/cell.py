@@ -171,7 +171,7 @@ class CellExecution:
         return True
 
     def _must_drain(self) -> bool:
-        """Tell whether other lanes have records left. Left-overs of its own are told by `finish`."""
+        """Tell whether other lanes have records left. Its own left-overs `finish` tells."""
         port = self._run.port
         return port.is_crowded and not port.is_live and not port.replay.has_more("")
 

@@ -13,17 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from durable_kernel.errors import DivergenceError, Stop
 from durable_kernel.history import CallHistory, Turned, TurnKind
-from durable_kernel.ports import Call, Ending, Lane, through_cancellation, waiting
-from durable_kernel.replay import Diverges, GoLive, PositionReplay, Serve, Unfinished, Verdict
+from durable_kernel.ports import Ending, Lane, through_cancellation, waiting
+from durable_kernel.replay import Diverges, PositionReplay, Serve, Unfinished
 from durable_kernel.runtime.pending import Pending
-from durable_kernel.runtime.reusing import made_before
 from durable_kernel.runtime.turnstile import (
     CUT,
     FREE,
@@ -34,7 +32,7 @@ from durable_kernel.runtime.turnstile import (
     _monotonic as monotonic,
 )
 
-__all__ = ["Crowd", "StepTurns"]
+__all__ = ["Crowd"]
 
 _LIVE = object()
 _SKIP_AFTER_S = 0.05
@@ -61,6 +59,8 @@ class Crowded(Protocol):
     def set_latch(self, stop: Stop) -> Stop: ...
 
     def divergence(self, verdict: Diverges) -> DivergenceError: ...
+
+    def announce_cut(self, lane: Lane, ordinal: int, call: CallHistory) -> CallHistory: ...
 
 
 class Crowd:
@@ -105,7 +105,9 @@ class Crowd:
             child.branch, child.home = branch, parent.home
             child.move_to(self.port.position)
             self.turnstile.lanes.append(child)
-            self.turnstile.is_crowded = True
+            if not self.turnstile.is_crowded:  # what came before had no order to keep
+                self.turnstile.is_crowded = True
+                self.port.replay.give_up_taken(parent.path)
             return child
 
     def end(self, lane: Lane) -> None:
@@ -126,16 +128,6 @@ class Crowd:
             self._nudge()
 
     # --- calls ------------------------------------------------------------------------------------
-
-    def verdict(self, lane: Lane, call: Call) -> Verdict:
-        """Ask the machine when the lane may, and wait for the first delivery."""
-        asking = _Asking(self, lane, call)
-        return cast("Verdict", self.turnstile.wait(lane, asking.attempt))
-
-    async def verdict_async(self, lane: Lane, call: Call) -> Verdict:
-        """Ask the machine when the lane may. The effect waits for the deliveries."""
-        asking = _Asking(self, lane, call, delivers=False)
-        return await self.turnstile.wait_async(lane, asking.attempt)
 
     def passing(self, lane: Lane | None, ending: Ending = Ending.VALUE) -> _Alone | _Passing:
         """Hold the lock while something is delivered to a live lane; gives the pace."""
@@ -342,146 +334,6 @@ class Crowd:
         )
         verdict = Diverges(recorded, "a different order", (), f"{_STALL_CAUSE}\n{stacks}")
         return self.port.set_latch(self.port.divergence(verdict))
-
-
-class _Asking:
-    """One question of a lane: asked once it may be, answered when it is the lane's turn."""
-
-    def __init__(self, crowd: Crowd, lane: Lane, call: Call, *, delivers: bool = True) -> None:
-        self._crowd = crowd
-        self._lane = lane
-        self._call = call
-        self._delivers = delivers
-        self._verdict: Verdict | None = None
-        self._begun: CallHistory | None = None
-        self._position = -1
-
-    def attempt(self) -> Verdict | None:
-        """Try to get an answer; what an earlier position recorded of the call stands before it."""
-        verdict = self._attempt()
-        if self._begun is None or not isinstance(verdict, Serve | Unfinished):
-            return verdict
-        call = verdict.call
-        whole = replace(call, head=self._begun.head, parts=[*self._begun.parts, *call.parts])
-        return replace(verdict, call=whole)
-
-    def _attempt(self) -> Verdict | None:
-        crowd, lane = self._crowd, self._lane
-        if self._verdict is None:
-            if crowd.must_wait(lane):
-                return None
-            self._verdict = crowd.port.replay.ask_call(lane.path, self._call)
-            if isinstance(self._verdict, GoLive):
-                self._verdict = made_before(crowd.port, lane, self._call, self._verdict)
-            elif isinstance(self._verdict, Unfinished):
-                crowd.note_cut(lane)
-            self._position = crowd.port.position
-        verdict = self._verdict
-        if isinstance(verdict, Serve | Unfinished) and verdict.back:
-            asked, blocks = self._call.kind, self._delivers
-            can_go = crowd.reuse(lane, verdict, asked, blocks=blocks)
-            return verdict if can_go else None
-        if isinstance(verdict, Serve) and _is_carried(verdict):
-            return self._carried(verdict)
-        if isinstance(verdict, Unfinished):
-            return verdict if crowd.is_live_for(lane) else None
-        if isinstance(verdict, GoLive | Diverges) or not self._delivers:
-            return verdict
-        kind = TurnKind.END if verdict.call.head is None else TurnKind.HEAD
-        is_turn = crowd.may_take(lane, kind, verdict.ordinal, blocks=True)
-        return verdict if is_turn else None
-
-    def _carried(self, verdict: Serve) -> Verdict | None:
-        """Look for the call in the next position; if the run died before that, it was cut."""
-        if self._crowd.port.position != self._position:
-            self._verdict = None
-            begun = verdict.call
-            if self._begun is not None:
-                begun = replace(
-                    begun, head=self._begun.head, parts=[*self._begun.parts, *begun.parts]
-                )
-            self._begun = begun if begun.head is not None else None
-            return self._attempt()
-        if not self._crowd.is_live_for(self._lane):
-            return None
-        return Unfinished(verdict.ordinal, replace(verdict.call, settled=None))
-
-
-def _is_carried(verdict: Serve) -> bool:
-    settled = verdict.call.settled
-    return settled is not None and settled.ending == Ending.CARRIED
-
-
-class StepTurns:
-    """The deliveries of a recorded step that are still to come."""
-
-    def __init__(self, crowd: Crowd, lane: Lane, served: Serve, *, is_async: bool) -> None:
-        kinds = [TurnKind.END] if served.call.head is None else [TurnKind.HEAD, TurnKind.END]
-        self._kinds = kinds if is_async else kinds[1:]
-        self._crowd = crowd
-        self._lane = lane
-        self._ordinal = served.ordinal
-        settled = served.call.settled
-        self._is_abandoned = settled is not None and settled.ending == Ending.ABANDONED
-        self._position = crowd.port.position
-
-    async def take(self) -> None:
-        """Wait for the next delivery without blocking the loop."""
-        if not self._kinds:
-            return
-        kind = self._kinds.pop(0)
-
-        def wait() -> Awaitable[Any]:
-            return self._crowd.turnstile.wait_async(
-                self._lane, lambda: self._may_take(kind, blocks=False)
-            )
-
-        try:
-            await wait()
-        except asyncio.CancelledError:
-            if self._is_abandoned and not self._kinds:
-                await through_cancellation(wait)
-            else:
-                self._give_up(kind)
-            raise
-
-    def ending(self, parts: Iterable[bytes]) -> Iterable[bytes]:
-        """Wrap the parts of a stream: who has read them all waits for the end's turn."""
-        return _Ending(parts, self._take_end) if self._kinds else parts
-
-    def _take_end(self) -> None:
-        if self._kinds:
-            self._kinds.clear()
-            self._crowd.turnstile.wait(
-                self._lane, lambda: self._may_take(TurnKind.END, blocks=True)
-            )
-
-    def _may_take(self, kind: TurnKind, *, blocks: bool) -> bool | None:
-        if self._crowd.port.position != self._position:
-            return True
-        return self._crowd.may_take(self._lane, kind, self._ordinal, blocks=blocks) or None
-
-    def _give_up(self, kind: TurnKind) -> None:
-        """Who waits was cancelled, though nothing of that is recorded: the turn is not needed."""
-        order = self._crowd.port.replay.order
-        place = order.place_of(self._lane.path, kind, self._ordinal)
-        if place is not None and self._crowd.port.position == self._position:
-            order.take(place)
-
-
-class _Ending:
-    """Parts, and the end's turn behind them."""
-
-    def __init__(self, parts: Iterable[bytes], take_end: Callable[[], None]) -> None:
-        self._parts = parts
-        self._take_end = take_end
-
-    def __bool__(self) -> bool:
-        return bool(self._parts)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._parts
-        self._take_end()
 
 
 class _Alone:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from durable_kernel.codec import KnownSecrets
@@ -52,7 +53,8 @@ from durable_kernel.replay import (
     Unfinished,
     Verdict,
 )
-from durable_kernel.runtime.crowd import Crowd, StepTurns
+from durable_kernel.runtime.asking import Asking, StepTurns
+from durable_kernel.runtime.crowd import Crowd
 from durable_kernel.runtime.doubts import Doubts
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.obtaining import obtain, take_lock
@@ -164,6 +166,12 @@ class RunPort:
             if steps:
                 self.write_packed([])
 
+    def announce_cut(self, lane: Lane, ordinal: int, call: CallHistory) -> CallHistory:
+        """Announce a call that was cut in an earlier position where its lane is now."""
+        announced = replace(call.announced, ordinal=ordinal, lane=lane.path)
+        self.write(announced)
+        return replace(call, announced=announced)
+
     def go_live(self) -> None:
         """All recorded positions are replayed: lanes that are left go on in the world."""
         with self.lock:
@@ -238,18 +246,26 @@ class RunPort:
         call = self._storing.redacted_call(call)
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return self.doubts.decided(self._ask(lane, call, answer))
-        verdict = self.crowd.verdict(lane, call)
-        with self.interrupts, self.lock:
-            begun = self._carry_out(lane, call, verdict, answer)
+        asking = Asking(self.crowd, lane, call)
+        while True:
+            verdict: Verdict = self.crowd.turnstile.wait(lane, asking.attempt)
+            with self.interrupts, self.lock:
+                if asking.is_current or isinstance(verdict, Serve):
+                    begun = self._carry_out(lane, call, verdict, answer)
+                    break
         return self.doubts.decided(begun)
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
         call = self._storing.redacted_call(call)
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return await self.doubts.decided_async(self._ask(lane, call, answer))
-        verdict = await self.crowd.verdict_async(lane, call)
-        with self.interrupts, self.lock:
-            begun = self._carry_out(lane, call, verdict, answer, is_async=True)
+        asking = Asking(self.crowd, lane, call, delivers=False)
+        while True:
+            verdict: Verdict = await self.crowd.turnstile.wait_async(lane, asking.attempt)
+            with self.interrupts, self.lock:
+                if asking.is_current or isinstance(verdict, Serve):
+                    begun = self._carry_out(lane, call, verdict, answer, is_async=True)
+                    break
         return await self.doubts.decided_async(begun)
 
     def put_in_doubt(
@@ -308,9 +324,10 @@ class RunPort:
     def nudge(self, lane: Lane) -> None:
         self.crowd.turnstile.nudge(lane.path)
 
-    def has_word(self, lane: Lane) -> bool:
+    def has_word(self, lane: Lane, kind: str = "") -> bool:
         with self.lock:
-            return self._replay.next_word(lane.path) is not None
+            following = self._replay.next_word(lane.path)
+            return following is not None and kind in ("", following[1].kind)
 
     def is_at_rest(self, lane: Lane | None = None) -> bool:
         return self.crowd.turnstile.is_at_rest(lane)

@@ -6,12 +6,13 @@ waits for a lock that nobody will release uses none.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from durable_kernel.ports import Lane
 from durable_kernel.runtime.patience import cpu_s
@@ -63,8 +64,18 @@ def _progress(lanes: Iterable[Lane]) -> dict[int, object]:
         ident = lane.root_thread
         if ident is None or lane.has_ended or lane.is_at_gate or lane.is_waiting:
             continue
+        if lane.loop is not None and not _is_current(lane):  # its thread works, but not for it
+            continue
         found[ident] = _cpu_s(ident) if ident in frames else None
     return found
+
+
+def _is_current(lane: Lane) -> bool:
+    """Tell whether the task of a lane is the one that its loop executes."""
+    try:
+        return asyncio.current_task(cast("Any", lane.loop)) is lane.root_task
+    except RuntimeError:
+        return False
 
 
 def _cpu_s(ident: int) -> object:

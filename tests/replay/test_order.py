@@ -89,3 +89,11 @@ def test_lanes_with_a_cut_call_do_not_keep_the_others() -> None:
 
     assert order.required_left(but={"/t1"}) == 1
     assert order.required_left(but={"/t1", "/t2"}) == 0
+
+
+def test_turns_from_before_the_company_came_are_taken() -> None:
+    order = _order(("", HEAD, 0), ("", END, 0), ("", END, 1), ("/a1", END, 0))
+
+    order.give_up_calls("", 1)
+
+    assert order.first() == Turn("", END, 1, 0)
