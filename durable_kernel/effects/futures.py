@@ -106,6 +106,14 @@ class _NobodyIdle:
         return False
 
 
+def _initialize(ticket: Ticket | None, initializer: Any, *args: Any) -> None:
+    """Run what a new worker begins with: a lane of the one who submitted."""
+    if ticket is None:
+        initializer(*args)
+    else:
+        run_task(ticket, functools.partial(initializer, *args))
+
+
 def _hook_workers() -> None:
     executor: Any = pools.ThreadPoolExecutor
     real_adjust = executor._adjust_thread_count
@@ -116,11 +124,16 @@ def _hook_workers() -> None:
             real_adjust(self)
             return
         idle, self._idle_semaphore = self._idle_semaphore, _NobodyIdle()
+        initializer = getattr(self, "_initializer", None)
+        if initializer is not None and len(self._threads) < self._max_workers:
+            self._initializer = functools.partial(_initialize, submitted(), initializer)
         try:
             with hidden():
                 real_adjust(self)
         finally:
             self._idle_semaphore = idle
+            if initializer is not None:
+                self._initializer = initializer
 
     executor._adjust_thread_count = adjust
 

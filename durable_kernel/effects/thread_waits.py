@@ -10,6 +10,7 @@ reckoned stands still then, and goes ahead by what was waited.
 
 from __future__ import annotations
 
+import functools
 import queue
 import sys
 import threading
@@ -17,7 +18,9 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from durable_kernel.effects.callers import LOCK_MACHINERY
 from durable_kernel.ports import CURRENT_LANE, Lane
 
 __all__ = ["hidden", "install", "lane_in_crowd", "wait_for"]
@@ -107,8 +110,48 @@ def _time() -> float:
     return _monotonic() + lane.ahead_s
 
 
+class _Sight:
+    """What a lane saw of an event: how often it looked, and what was there the last time."""
+
+    __slots__ = ("is_set", "looks")
+
+    def __init__(self) -> None:
+        self.looks, self.is_set = 0, False
+
+
+_SIGHTS: WeakKeyDictionary[threading.Event, WeakKeyDictionary[Lane, _Sight]] = WeakKeyDictionary()
+
+
+def _look(lane: Lane, event: threading.Event, is_set: Callable[[], bool]) -> bool:
+    """Look at an event. What a lane sees is a word whenever it changes: at which look it did."""
+    sight = _SIGHTS.setdefault(event, WeakKeyDictionary()).setdefault(lane, _Sight())
+    sight.looks += 1
+    kind = f"event {sight.looks}"
+    if lane.port.is_live:
+        if is_set() != sight.is_set:
+            sight.is_set = bool(lane.port.decide(lane, kind, is_set, is_free=True))
+    elif lane.port.has_word(lane, kind):
+        sight.is_set = bool(lane.port.decide(lane, kind, is_set, is_free=True))
+    return sight.is_set
+
+
+def _hook_events() -> None:
+    real_is_set = threading.Event.is_set
+
+    @functools.wraps(real_is_set)
+    def is_set(self: threading.Event) -> bool:
+        lane = lane_in_crowd()
+        if lane is None or LOCK_MACHINERY[sys._getframe(1).f_globals.get("__name__")]:
+            return real_is_set(self)
+        return _look(lane, self, lambda: real_is_set(self))
+
+    kind: Any = threading.Event
+    kind.is_set = kind.isSet = is_set
+
+
 def install() -> None:
     """Replace what waits."""
+    _hook_events()
     from concurrent.futures import _base
 
     modules: Any = threading, queue, _base

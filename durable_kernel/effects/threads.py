@@ -47,6 +47,7 @@ def install(witness: Witness) -> None:
         return
     _INSTALLED.add("threads")
     _hook_threads()
+    _hook_is_alive()
     thread_waits.install()
     thread_locks.install()
     futures.install()
@@ -101,6 +102,19 @@ def _hook_threads() -> None:
 
     threading.Thread.start = start  # type: ignore[method-assign]
     threading.Thread.join = join  # type: ignore[method-assign]
+
+
+def _hook_is_alive() -> None:
+    real_is_alive = threading.Thread.is_alive
+
+    @functools.wraps(real_is_alive)
+    def is_alive(self: threading.Thread) -> bool:
+        child = _LANES.get(self)
+        if child is None or lane_in_crowd() is None:
+            return real_is_alive(self)
+        return real_is_alive(self) and not child.has_ended  # a thread ends a moment after its lane
+
+    threading.Thread.is_alive = is_alive  # type: ignore[method-assign]
 
 
 def _at_least_zero(timeout_s: float | None) -> float | None:

@@ -337,8 +337,8 @@ class Port(Protocol):
     def nudge(self, lane: Lane) -> None:
         """Let a lane that waits try at once: there may be something to obtain."""
 
-    def has_word(self, lane: Lane) -> bool:
-        """Tell whether a word of this lane is recorded and not taken yet."""
+    def has_word(self, lane: Lane, kind: str = "") -> bool:
+        """Tell whether a word of this lane is recorded and not taken yet; the next, of a kind."""
 
     def is_at_rest(self, lane: Lane | None = None) -> bool:
         """Tell whether every lane but this one waits: for the world, for its turn, for another."""

@@ -315,10 +315,10 @@ class FakePort:
     def nudge(self, lane: Lane) -> None:
         """Do nothing: those who wait look by themselves."""
 
-    def has_word(self, lane: Lane) -> bool:
+    def has_word(self, lane: Lane, kind: str = "") -> bool:
         return any(
-            values and path == lane.path and kind.startswith("word ")
-            for (path, kind), values in self._known.draws.items()
+            values and path == lane.path and known.startswith(f"word {kind}")
+            for (path, known), values in self._known.draws.items()
         )
 
     def is_at_rest(self, lane: Lane | None = None) -> bool:

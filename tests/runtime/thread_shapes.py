@@ -119,6 +119,18 @@ for _ in range(9):
 [t.join() for t in threads]
 print(found, things.empty())
 """,
+    "initializer": """
+from concurrent.futures import ThreadPoolExecutor
+import random
+found = []
+def begin(name):
+    found.append(service.ask(name))
+def work(n):
+    found.append((service.ask(f"p{n}"), random.random()))
+with ThreadPoolExecutor(3, initializer=begin, initargs=("hello",)) as pool:
+    list(pool.map(work, range(6)))
+print(found, random.random())
+""",
     "callbacks": """
 from concurrent.futures import ThreadPoolExecutor
 found = []
@@ -218,6 +230,25 @@ while not done.is_set():
     pass
 thread.join()
 print(found)
+""",
+    "work until told to stop": """
+import threading, time
+stop, found = threading.Event(), []
+def work():
+    while not stop.is_set():
+        found.append(sum(range(2_000)))
+thread = threading.Thread(target=work); thread.start()
+time.sleep(0.01); service.ask("a")
+stop.set(); thread.join()
+print(len(found))
+""",
+    "thread that is asked whether it lives": """
+import threading, time
+polls, found = 0, []
+thread = threading.Thread(target=lambda: found.append(service.ask("a"))); thread.start()
+while thread.is_alive():
+    time.sleep(0.0005); polls += 1
+print(polls, found)
 """,
     "timers": """
 import threading
