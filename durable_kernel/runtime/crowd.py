@@ -164,6 +164,8 @@ class Crowd:
             value = await produce()
             await self.turnstile.enter_async(lane)
         except asyncio.CancelledError as error:
+            if self.port.latch is not None:
+                raise  # by the stop, not by the cell
             cancellation = error
             await through_cancellation(lambda: self.turnstile.enter_async(lane))
         with _Passing(self.turnstile, lane) as found_pace:

@@ -403,6 +403,9 @@ class RunPort:
         self._world.crossing("reads on an answer that an earlier cell began to read", is_act=True)
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None:
+        if self.latch is not None and outcome.ending is Ending.ABANDONED:
+            self.forget(step)  # by the stop, not by the cell: whoever goes on makes the call again
+            return
         with self.interrupts, self.crowd.passing(step.owner, outcome.ending) as pace:
             if self.closed is not None:
                 self._raise_closed()

@@ -120,7 +120,7 @@ class Driver:
                 _run_coroutine(value, execution)
         except (Stop, Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a cell's end, whatever it is
             return self._failed(execution, error)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, BaseExceptionGroup) as error:
             return self._failed(execution, self.run.latch or error)
         finally:
             sys.stdout, sys.stderr = before
