@@ -23,7 +23,7 @@ from typing import Any
 
 from durable_kernel.effects.callers import is_drawn_by_cell
 from durable_kernel.effects.stand_ins import replace
-from durable_kernel.ports import CURRENT_LANE, Witness, suspended
+from durable_kernel.ports import CURRENT_LANE, Witness, machinery
 
 __all__ = ["install"]
 
@@ -39,7 +39,7 @@ def _draw(kind: str, produce: Callable[[], Any]) -> Any:
         return produce()
 
     def produce_unseen() -> Any:
-        with suspended():
+        with machinery():
             return produce()
 
     return lane.port.draw(lane, kind, produce_unseen)

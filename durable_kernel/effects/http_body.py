@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from durable_kernel.effects.whose_secrets import current_secrets
-from durable_kernel.ports import suspended
+from durable_kernel.ports import machinery
 
 __all__ = ["Bodies", "Spool", "drain"]
 
@@ -47,7 +47,7 @@ class Spool:
         if self._file is None and self.size_bytes <= _MEMORY_BYTES:
             self._pieces.append(piece)
             return
-        with suspended():
+        with machinery():
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the spool
                 weakref.finalize(self, self._file.close)

@@ -47,6 +47,7 @@ from durable_kernel.ports import (
     Outcome,
     Step,
     Witness,
+    machinery,
     rebuild_error,
     suspended,
     value_of,
@@ -356,7 +357,7 @@ class _Hook:
 
     def _send_nowhere(self, conn: Any, answer: Any = None) -> None:
         """Bring the connection into the state of one that has sent, and waits for `answer`."""
-        with suspended():
+        with machinery():
             conn.sock = StandInSocket(answer)
             if conn._buffer:
                 self._endheaders(conn)
@@ -412,7 +413,7 @@ class _Hook:
 
     def _doubt(self, conn: Any, exchange: Exchange, begun: _Begun, found: str) -> Any:
         """Put the call in doubt that came back so; return the answer that is decided on."""
-        with suspended():
+        with machinery():
             conn.close()
         lane, request, call, _send = begun
         decided = lane.port.put_in_doubt(lane, call, exchange.step, found, parse_answer)

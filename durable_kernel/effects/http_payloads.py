@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from durable_kernel.effects.http_exchange import Exchange
 from durable_kernel.effects.http_heads import head_of
 from durable_kernel.effects.http_wire import AnswerChangedError, RecordedPrefix
-from durable_kernel.ports import Outcome, suspended
+from durable_kernel.ports import Outcome, machinery, suspended
 
 __all__ = [
     "PIECE_BYTES",
@@ -164,7 +164,7 @@ class ResumedPayload:
         if self._pieces is None:
             self._pieces = self._repeat()
         try:
-            with suspended():
+            with machinery():
                 piece = next(self._pieces, b"")
         except BaseException as error:
             self._exchange.fail(error)

@@ -20,7 +20,7 @@ from durable_kernel.effects.http_body import Spool
 from durable_kernel.effects.http_exchange import Exchange, await_cancellation
 from durable_kernel.effects.http_recall import Recalled
 from durable_kernel.effects.http_wire import AnswerChangedError, RecordedPrefix, elapsed_us_of
-from durable_kernel.ports import Call, Step, reach_ending, suspended
+from durable_kernel.ports import Call, Step, machinery, reach_ending, suspended
 
 __all__ = [
     "AsyncRecordingStream",
@@ -104,9 +104,11 @@ class RecordingStream(Stamped):
 
     def close(self) -> None:
         """Close the real stream; abandon the exchange if it was not read to its end."""
-        self._exchange.abandon()
-        self._stamp(self._exchange.elapsed_us)
-        with suspended():
+        exchange = self._exchange
+        if exchange.elapsed_us is None:
+            exchange.abandon()
+        self._stamp(exchange.elapsed_us)
+        with machinery():
             if self._real is not None:
                 self._real.close()
 
@@ -182,7 +184,7 @@ class AsyncRecordingStream(Stamped):
         if self._is_closed:
             return
         self._is_closed = True
-        with suspended():
+        with machinery():
             # Else the event loop closes this generator in a task of its own, some time later.
             if not self._is_reading:
                 await _close_parts(self._parts)

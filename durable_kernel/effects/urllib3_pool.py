@@ -49,6 +49,7 @@ from durable_kernel.ports import (
     Lane,
     Step,
     Witness,
+    machinery,
     suspended,
 )
 
@@ -211,10 +212,9 @@ class _Hook:
         return self._carry_out(lane, attempt, call, lane.port.begin(lane, call, parse_answer))
 
     def _carry_out(self, lane: Lane, attempt: _Attempt, call: Call, step: Step) -> Any:
-        errors = self._errors_of(attempt)
         attempt.key = keyed(lane, call, step)
         if step.outcome is not None:
-            recalled = recall(lane, call, step, step.outcome, errors)
+            recalled = recall(lane, call, step, step.outcome, self._errors_of(attempt))
             if recalled.head is None:
                 raise self._recorded_failure(attempt, recalled)
             if recalled.head["status"] == SWITCHING_PROTOCOLS:
@@ -222,17 +222,18 @@ class _Hook:
             return self._rebuild(attempt, recalled.head, recalled.payload(), recalled.broken)
         exchange = Exchange(call, step, attempt.key)
         if step.head is not None:
-            return self._resume(attempt, step, exchange, errors)
+            return self._resume(attempt, step, exchange, self._errors_of(attempt))
         try:
             with suspended():
                 response = self._send(attempt)
         except BaseException as error:
-            exchange.fail(error, **self._circumstances(attempt), **errors.describe(error))
+            told = self._errors_of(attempt).describe(error)
+            exchange.fail(error, **self._circumstances(attempt), **told)
             if attempt.body is not None and not attempt.body.was_read:
                 self._bodies.give_back(attempt.options["body"], attempt.body)
             raise
         if found := came_back_gone(call, step, response.status):
-            with suspended():
+            with machinery():
                 attempt.conn.close()  # the next one is sent over another connection
             decided = lane.port.put_in_doubt(lane, call, step, found, parse_answer)
             return self._carry_out(lane, attempt, call, decided)
@@ -389,7 +390,7 @@ class _Hook:
         how: dict[str, Any] = {name: options[name] for name in named if name in options}
         if self._builds_responses:
             how["preload_content"] = False
-        with suspended():
+        with machinery():
             wire = self._connection("recorded")
             wire.sock = StandInSocket(io.BytesIO(head_bytes(head)))
             wire.request(attempt.method, attempt.url, **how)
@@ -410,7 +411,7 @@ class _Hook:
     def _warn_unverified(self, attempt: _Attempt) -> None:
         """Let the pool look at a connection that seems to be open: it warns as it did."""
         conn = attempt.conn
-        with suspended():
+        with machinery():
             conn.sock = StandInSocket()
             try:
                 attempt.pool._validate_conn(conn)

@@ -20,6 +20,7 @@ from durable_kernel.ports.lanes import (
     Lane,
     Source,
     entered,
+    machinery,
     suspended,
     waiting,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "carried_with",
     "describe_error",
     "entered",
+    "machinery",
     "reach_ending",
     "rebuild_error",
     "rebuild_raised",

@@ -21,6 +21,7 @@ __all__ = [
     "Lane",
     "Source",
     "entered",
+    "machinery",
     "suspended",
     "waiting",
 ]
@@ -75,6 +76,7 @@ class Lane:
     __slots__ = (
         "__weakref__",
         "ahead_s",
+        "at_work",
         "branch",
         "has_ended",
         "home",
@@ -110,6 +112,7 @@ class Lane:
         self.ahead_s = 0.0
         self.stands_at_s: float | None = None
         self.outside = 0
+        self.at_work = 0
         self.is_waiting = False
         self.is_at_gate = False
         self.has_ended = False
@@ -171,7 +174,7 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
     def __enter__(self) -> Self:
         self._lane = lane = CURRENT_LANE.get()
         if lane is not None:
-            lane.outside += 1
+            self._mark(lane, 1)
         self._token = CURRENT_LANE.set(None)
         self._inside = INSIDE_EFFECT.set(True)
         return self
@@ -183,12 +186,24 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
         trace: TracebackType | None,
     ) -> None:
         if self._lane is not None:
-            self._lane.outside -= 1
+            self._mark(self._lane, -1)
         try:
             CURRENT_LANE.reset(self._token)
         except ValueError:  # made in another context
             return
         INSIDE_EFFECT.reset(self._inside)
+
+    def _mark(self, lane: Lane, change: int) -> None:
+        lane.outside += change
+
+
+class machinery(suspended):  # noqa: N801 - used as a statement, too
+    """Take the lane away for work that waits for nobody: other lanes may not go on meanwhile."""
+
+    __slots__ = ()
+
+    def _mark(self, lane: Lane, change: int) -> None:
+        lane.at_work += change
 
 
 class entered:  # noqa: N801 - the counterpart of `suspended`

@@ -24,7 +24,7 @@ from durable_kernel.history import (
     Turned,
 )
 from durable_kernel.journal import Journal
-from durable_kernel.ports import Ending, Lane, Outcome, suspended
+from durable_kernel.ports import Ending, Lane, Outcome, machinery
 from durable_kernel.replay import Serve, Unfinished
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.storing import Storing, announcement
@@ -203,7 +203,7 @@ class Pending:
                 self._collect_stream()  # all of it has to be looked at
             found = self._watching.end(step)
             try:
-                with suspended():  # a pickler draws ids and imports modules: that is no cell's
+                with machinery():  # a pickler draws ids and imports modules: that is no cell's
                     packed = self._storing.settled(
                         step.lane, step.ordinal, outcome, generators, pace, found
                     )

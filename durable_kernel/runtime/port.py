@@ -41,7 +41,7 @@ from durable_kernel.ports import (
     Outcome,
     Repeat,
     Step,
-    suspended,
+    machinery,
 )
 from durable_kernel.replay import (
     Diverges,
@@ -359,7 +359,7 @@ class RunPort:
                 raise self.set_latch(self.divergence(verdict))
             drawn = drawn_before(self._replay, lane, kind)
             if drawn is None:
-                with suspended():
+                with machinery():
                     drawn = (produce(),)
             self._pending.add_draw(lane, kind, drawn[0])
             return drawn[0]
@@ -501,7 +501,7 @@ class RunPort:
         try:
             if call.settled is not None and not call.settled.blob:
                 return self._storing.outcome(call)
-            with suspended():  # what is decoded now may load an object
+            with machinery():  # what is decoded now may load an object
                 return self._storing.outcome(call)
         except Exception as error:
             raise self.set_latch(

@@ -41,7 +41,7 @@ from durable_kernel.ports import (
     Outcome,
     Repeat,
     Secret,
-    suspended,
+    machinery,
 )
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.watching import must_watch, register_answer
@@ -151,7 +151,7 @@ class Storing:
         if packed is None:
             if _seal(value) is not value:
                 return None
-            with suspended():  # as for any outcome: what is packed now may be an object
+            with machinery():  # as for any outcome: what is packed now may be an object
                 packed = self.records.pack_fields(Called, values)
         is_large = len(packed[1]) > 2 * INLINE_BYTES_MAX
         is_secret = self.secrets.is_armed and self.secrets.is_in(packed[1])
@@ -159,7 +159,10 @@ class Storing:
 
     def column(self, lane: str, kind: str, values: list[Any]) -> tuple[int, bytes]:
         """Pack soft observations of one kind."""
-        return self.records.pack_fields(Observed, [lane, kind, values])
+        fields = [lane, kind, values]
+        return self.records.pack_plain(Observed, fields) or self.records.pack_fields(
+            Observed, fields
+        )
 
     def settled(
         self,

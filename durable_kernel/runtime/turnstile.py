@@ -91,7 +91,7 @@ class Turnstile:
                 loops.add(cast("asyncio.AbstractEventLoop", lane.loop))
             if lane is me or is_resting(lane) or (lane.loop is but_for is not None):
                 continue
-            if lane.loop is None or _runs_now(lane):
+            if lane.at_work or lane.loop is None or _runs_now(lane):
                 return False
         return not any(_has_ready(loop, me) for loop in loops if loop is not but_for)
 
@@ -100,7 +100,9 @@ class Turnstile:
         running = [
             lane
             for lane in self.lanes
-            if lane is not me and not is_resting(lane) and (lane.loop is None or _runs_now(lane))
+            if lane is not me
+            and not is_resting(lane)
+            and (lane.at_work or lane.loop is None or _runs_now(lane))
         ]
         return self._patience.is_over(self.passes, running)
 

@@ -22,7 +22,7 @@ from durable_kernel.effects.threads import runs_in_greenlet
 from durable_kernel.errors import DurableError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
 from durable_kernel.journal import Inbox
-from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, suspended
+from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, machinery
 from durable_kernel.runtime.inbox import parse_resolution
 from durable_kernel.runtime.parking import Parked, decide
 
@@ -188,7 +188,7 @@ class World:
         port = self._port
         if port is None or not self._is_users() or INSIDE_EFFECT.get():
             return
-        with suspended():
+        with machinery():
             self._blame(port, what, is_act=is_act)
 
     def _blame(self, port: Blamed, what: str, *, is_act: bool) -> None:
