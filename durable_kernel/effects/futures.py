@@ -102,6 +102,9 @@ class _NobodyIdle:
     next. So each submission starts a worker until all are there.
     """
 
+    def __init__(self, idle: Any) -> None:
+        self.release = idle.release  # a worker may be done just now
+
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         return False
 
@@ -123,7 +126,7 @@ def _hook_workers() -> None:
         if CURRENT_LANE.get() is None:
             real_adjust(self)
             return
-        idle, self._idle_semaphore = self._idle_semaphore, _NobodyIdle()
+        idle, self._idle_semaphore = self._idle_semaphore, _NobodyIdle(self._idle_semaphore)
         initializer = getattr(self, "_initializer", None)
         if initializer is not None and len(self._threads) < self._max_workers:
             self._initializer = functools.partial(_initialize, submitted(), initializer)

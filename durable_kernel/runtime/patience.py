@@ -62,8 +62,8 @@ class Patience:
             self._seen.clear()
         # Where no lane runs, a loop is about to run one: that is no thread's time, but has an end.
         idents = [lane.root_thread or 0 for lane in running] or [0]
-        # A list: each one's time is to be looked at, also behind the first that is not tired.
-        return all([self._is_tired(each, now) for each in idents])  # noqa: C419
+        tired = [self._is_tired(each, now) for each in idents]  # also behind the first that is not
+        return all(tired)
 
     def _is_tired(self, ident: int, now: float) -> bool:
         used_s = cpu_s(ident) if ident else None
