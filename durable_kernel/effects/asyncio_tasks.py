@@ -25,6 +25,8 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import wrapt
+
 from durable_kernel.effects.asyncio_order import number
 from durable_kernel.effects.callers import TASK_MACHINERY
 from durable_kernel.ports import CURRENT_LANE, Lane, Witness, waiting
@@ -33,7 +35,10 @@ __all__ = ["install", "is_made_by_machinery"]
 
 _INSTALLED: set[str] = set()
 _RESERVED: WeakKeyDictionary[Coroutine[Any, Any, Any], Lane] = WeakKeyDictionary()
-_FOREIGN_LOOPS = ("uvloop", "rloop", "winloop")
+_UNKNOWN_LOOP = (
+    "tasks of uvloop are not recorded: what they do outside can't be replayed. Let this notebook "
+    "use the loops of asyncio, which are the default."
+)
 
 
 def install(witness: Witness) -> None:
@@ -44,7 +49,7 @@ def install(witness: Witness) -> None:
     _hook_tasks()
     _hook_loops()
     _hook_submissions()
-    _detect_foreign_loops()
+    wrapt.register_post_import_hook(_detect_uvloop, "uvloop")
 
 
 def is_made_by_machinery(frame: FrameType | None) -> bool:
@@ -139,23 +144,17 @@ def _hook_submissions() -> None:
     asyncio.tasks.run_coroutine_threadsafe = run_coroutine_threadsafe
 
 
-def _detect_foreign_loops() -> None:
-    """Say a sentence where a cell runs a loop that is none of asyncio's."""
-    real = asyncio.set_event_loop
+def _detect_uvloop(module: Any) -> None:
+    """Say a sentence where a cell makes a task in a loop whose order nobody can keep."""
+    real: Any = module.Loop.create_task
     told: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
     @functools.wraps(real)
-    def set_event_loop(loop: Any) -> None:
+    def create_task(self: Any, coro: Any, **options: Any) -> Any:
         lane = CURRENT_LANE.get()
-        package = type(loop).__module__.partition(".")[0]
-        if lane is not None and package in _FOREIGN_LOOPS and loop not in told:
-            told[loop] = True
-            lane.port.note(
-                lane,
-                f"tasks of {package} are not recorded: this kernel knows the loops of asyncio. "
-                "What such tasks do outside can't be replayed.",
-            )
-        real(loop)
+        if lane is not None and self not in told:
+            told[self] = True
+            lane.port.note(lane, _UNKNOWN_LOOP)
+        return real(self, coro, **options)
 
-    asyncio.set_event_loop = set_event_loop
-    asyncio.events.set_event_loop = set_event_loop
+    module.Loop.create_task = create_task
