@@ -61,9 +61,13 @@ class TurnOrder:
                 return place
         return None
 
-    def is_first(self, place: int) -> bool:
+    def is_first(self, place: int, *, but: Collection[str] = ()) -> bool:
+        """Tell whether a turn comes next. `but`: lanes whose turns keep nobody waiting."""
         self._advance()
-        return self._first == place
+        if self._first == place or not but:
+            return self._first == place
+        between = range(self._first, place)
+        return all(self._is_gone[each] or self._turns[each].lane in but for each in between)
 
     def turn_at(self, place: int) -> Turn:
         return self._turns[place]

@@ -79,7 +79,10 @@ class Asking:
             self._verdict = Unfinished(verdict.ordinal, replace(verdict.call, settled=None))
             return False
         if isinstance(verdict, Unfinished):
-            return crowd.is_live_for(lane)
+            if not crowd.is_live_for(lane):
+                return False
+            crowd.port.replay.give_up_taken(lane.path)  # its head was delivered, and comes again
+            return True
         if not self._delivers:
             return True
         kind = TurnKind.END if verdict.call.head is None else TurnKind.HEAD

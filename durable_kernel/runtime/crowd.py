@@ -266,7 +266,7 @@ class Crowd:
         place = order.place_of(lane.path, kind, index)
         if place is None:
             return True
-        if not order.is_first(place):
+        if not order.is_first(place, but=self._cut):  # who was cut goes on when all is replayed
             self._skip_unread()
             self._nudge()
             return False

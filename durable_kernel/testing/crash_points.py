@@ -29,6 +29,7 @@ from typing import Any, NoReturn
 from durable_kernel.history import (
     Announced,
     Branched,
+    Called,
     Cell,
     Committed,
     Crossed,
@@ -43,6 +44,7 @@ from durable_kernel.history import (
     Resumed,
     Settled,
     Shutdown,
+    Turned,
     Withdrawn,
 )
 from durable_kernel.journal import TYPE_MAX, RealDisk
@@ -59,6 +61,7 @@ _PURPOSES = (
     ("commit", Committed),
     ("announce", Announced),
     ("settle", Settled),
+    ("settle", Called),
     ("resolve", Resolved),
     ("withdraw", Withdrawn),
     ("output", Output),
@@ -67,6 +70,7 @@ _PURPOSES = (
     ("part", Part),
     ("part", Head),
     ("observe", Observed),
+    ("turn", Turned),
     ("note", Noted),
     ("note", Crossed),
     ("note", Opened),

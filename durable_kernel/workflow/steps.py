@@ -29,6 +29,7 @@ from durable_kernel.ports import (
     Step,
     await_cancellation,
     carried_with,
+    reach_ending,
     rebuild_raised,
     suspended,
 )
@@ -134,6 +135,7 @@ def _asynchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any
             return await function(*args, **kwargs)
         begun = await lane.port.begin_async(lane, call)
         if begun.outcome is not None:
+            await begun.turn()
             await await_cancellation(begun.outcome)
             return _served(begun.outcome, call)
         started_s = perf_counter()
@@ -143,8 +145,10 @@ def _asynchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             elapsed_us = round((perf_counter() - started_s) * 1_000_000)
             extra = carried_with(error)
+            await reach_ending(begun, error)
             begun.settle(Outcome.of_error(error, elapsed_us=elapsed_us, **extra))
             raise
+        await begun.turn()
         begun.settle(Outcome.of_value(value))
         return value
 

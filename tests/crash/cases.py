@@ -18,7 +18,8 @@ from tests.crash.notebooks import EFFECTS, Notebook, make_notebook
 __all__ = ["POINTS", "Case", "Kill", "all_pairs", "make_case"]
 
 _CALLS = tuple(EFFECTS[: EFFECTS.index("entropy")])
-_UNSYNCED = ("get", "stream")
+_UNSYNCED = ("get", "stream", "queue", "outlive", "tasks")
+_ANNOUNCED = tuple(each for each in _CALLS if each != "get")  # that is written when it has ended
 _DOUBTFUL = ("post", "await", "raised", "step")
 _HARD = (*_CALLS, "entropy")
 
@@ -33,7 +34,7 @@ class Point:
 
 POINTS = {
     "announce": Point(
-        ("announce.before", "announce.torn", "announce.written", "announce.synced"), _CALLS
+        ("announce.before", "announce.torn", "announce.written", "announce.synced"), _ANNOUNCED
     ),
     "egress": Point(("served.sent", "served.acted"), _CALLS),
     "answer": Point(("served.half", "served.answered", "read"), _CALLS),

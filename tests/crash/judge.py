@@ -25,6 +25,7 @@ from durable_kernel.runtime import effect_name
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.store import Store
 from tests.crash.attempt import Attempt
+from tests.crash.lanes import LANE_EFFECTS
 from tests.crash.notebooks import EXPECTED_ERROR
 from tests.crash.witness import Arrival
 
@@ -33,7 +34,7 @@ __all__ = ["Journal", "Judge", "Shown", "Violation", "read_journal"]
 Shown = dict[int, dict[str, str]]
 """Text by position and stream: stdout, stderr, error."""
 
-_ONCE = frozenset({"post", "await", "caught", "raised", "step", "keyed"})
+_ONCE = frozenset({"post", "await", "caught", "raised", "step", "keyed", *LANE_EFFECTS})
 _HANDLERS = "GET /did/"  # asked by code that handles a doubt, and withdrawn with it (H4)
 _WAYS_ON = frozenset({"killed", "done", "stopped", "left"})
 
@@ -78,15 +79,14 @@ def read_journal(store: Store, run_id: str, origin: str) -> Journal:
         for call in (call for calls in history.calls.values() for call in calls):
             label = call.announced.label.replace(origin, "")
             ending = call.settled.ending if call.settled is not None else Ending.VALUE
-            if call.is_complete and ending != Ending.INTERRUPTED:
+            if call.is_complete and ending not in (Ending.INTERRUPTED, Ending.CARRIED):
                 journal.settled.add(label)
-            elif not call.is_complete:
+            elif not call.is_complete or ending == Ending.CARRIED:
                 journal.cut.add(label)
-    if (unfinished := outline.open_position) is not None:
-        for act in unfinished.pending.values():
+    for last in outline.positions[-1:]:  # behind a commit, it is a thread's that outlived the cell
+        for act in last.pending.values():
             if act.act:
-                name = effect_name(unfinished.position, act.lane, act.ordinal)
-                journal.doubtful[name] = act
+                journal.doubtful[effect_name(last.position, act.lane, act.ordinal)] = act
     return journal
 
 

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tests.crash.lanes import LANE_BLOCKS, LANE_EFFECTS, LANE_SETUP
+
 __all__ = ["EFFECTS", "EXPECTED_ERROR", "Cell", "Notebook", "make_notebook"]
 
 EFFECTS = (
@@ -27,6 +29,7 @@ EFFECTS = (
     "caught",
     "raised",
     "step",
+    *LANE_EFFECTS,
     "entropy",
     "clock",
     "random",
@@ -83,7 +86,8 @@ def make_notebook(
     """
     count = draw.randint(4, 6)
     focused = set(draw.sample(range(count), k=draw.randint(3, count)))
-    cells = [Cell(_SETUP, ("pure",) * len(_SETUP.splitlines()))]
+    setup = f"{_SETUP}\n{LANE_SETUP}"
+    cells = [Cell(setup, ("pure",) * len(setup.splitlines()))]
     for index in range(count):
         effects = [draw.choice(EFFECTS) for _ in range(draw.randint(0, 2))]
         effects.append(effect if index in focused else draw.choice(EFFECTS))
@@ -401,6 +405,7 @@ raise ValueError("made up %d " % {draw.randint(0, 9)} + digest())"""
 
 
 _BLOCKS: dict[str, tuple[_Block, ...]] = {
+    **LANE_BLOCKS,
     "get": (_get, _get_many),
     "stream": (_stream, _stream_lines, _stream_left, _streams),
     "post": (_post, _post, _post_stream, _post_again),

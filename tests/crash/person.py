@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from durable_kernel.history import Announced
 from durable_kernel.runtime import AskedResolution
+from tests.crash.lanes import LANE_EFFECTS
 from tests.crash.witness import Witness
 
 __all__ = ["Person"]
 
-_ASKED_ABOUT = frozenset({"post", "await", "raised", "step"})
+_ASKED_ABOUT = frozenset({"post", "await", "raised", "step", *LANE_EFFECTS})
 _GIVES_UP = 0.2
 
 

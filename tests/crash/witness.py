@@ -4,6 +4,7 @@
     POST /keyed/RID    an act the first time of an Idempotency-Key, then the same answer
     PUT /put/RID       an act each time; GET /did/RID says how many acts RID has
     GET /get/RID       a new number each time (?bytes=N: and N bytes that follow from it)
+    /threads/RID, /pool/, /tasks/, /queue/, /outlive/    GET as get, POST an act, both in any order
     GET /stream/RID    chunks that follow from RID alone (?bytes=N: of N bytes each)
 
 With ?slow=1 an act is answered late. Each request is logged under the attempt that was announced
@@ -20,6 +21,7 @@ import hashlib
 import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -34,6 +36,9 @@ from urllib.parse import parse_qs, urlsplit
 
 CHUNKS = 4
 SLOW_S = 0.08
+SHUFFLED = ("threads", "pool", "tasks", "queue", "outlive")
+"""Answers to these take a while that nobody knows, so that they come in any order."""
+SHUFFLED_S_MAX = 0.006
 QUIET_S_MAX = 10
 
 
@@ -199,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         answer = self._answer()
         self._reach("acted")
+        if self.kind in SHUFFLED:
+            time.sleep(random.random() * SHUFFLED_S_MAX)
         if "slow" in self.query:
             time.sleep(SLOW_S)
         self._send(json.dumps(answer).encode())
@@ -223,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.kind == "did":
             return {"rid": rid, "acts": ledger.acts.get(rid, 0)}
         number = next(ledger.numbers)
-        if self.kind == "get":
+        if self.kind == "get" or (self.kind in SHUFFLED and self.command == "GET"):
             size = int(self.query.get("bytes", ["0"])[0])
             body = hashlib.sha256(str(number).encode()).hexdigest() * (size // 64)
             return {"rid": rid, "number": number, "body": body}

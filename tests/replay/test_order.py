@@ -97,3 +97,14 @@ def test_turns_from_before_the_company_came_are_taken() -> None:
     order.give_up_calls("", 1)
 
     assert order.first() == Turn("", END, 1, 0)
+
+
+def test_the_turns_of_lanes_that_were_cut_keep_nobody_waiting() -> None:
+    order = _order(("/t1", HEAD, 0), ("/t1", WORD, 0), ("/t2", END, 0), ("", END, 0))
+    place, last = order.place_of("/t2", END, 0), order.place_of("", END, 0)
+    assert place is not None
+    assert last is not None
+
+    assert not order.is_first(place)
+    assert order.is_first(place, but={"/t1"})
+    assert not order.is_first(last, but={"/t1"})
