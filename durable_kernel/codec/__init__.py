@@ -7,7 +7,13 @@ injects.
 """
 
 from durable_kernel.codec.decoding import StoredObject, decode
-from durable_kernel.codec.encoding import digest, encode, encode_plain, is_small_tree, is_storable
+from durable_kernel.codec.encoding import (
+    digest,
+    encode,
+    encode_small_tree,
+    is_small_tree,
+    is_storable,
+)
 from durable_kernel.codec.known import VALUE_CHARS_MIN, BodyHash, KnownSecrets, secrets_of_variable
 from durable_kernel.codec.plain import plain
 from durable_kernel.codec.redaction import (
@@ -29,7 +35,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
-    "encode_plain",
+    "encode_small_tree",
     "is_small_tree",
     "is_storable",
     "keyed_hash",

@@ -24,7 +24,7 @@ from durable_kernel.codec.scalars import SCALARS
 from durable_kernel.codec.sealing import Sealed, Sealer
 from durable_kernel.errors import OutcomeNotStorableError
 
-__all__ = ["digest", "encode", "encode_plain", "is_small_tree", "is_storable", "type_name"]
+__all__ = ["digest", "encode", "encode_small_tree", "is_small_tree", "is_storable", "type_name"]
 
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 _NUMBERS: Final = frozenset({int, float})
@@ -35,7 +35,7 @@ _LEAF_BY_TYPE: Final[Mapping[type, Leaf]] = {
 _SETS: Final[Mapping[type, Ext]] = {set: Ext.SET, frozenset: Ext.FROZENSET}
 _LONG_COLUMN: Final = 64
 """Items from which on it pays to ask first whether a list is a column of numbers."""
-_SMALL: Final = 32
+_SMALL: Final = 48
 """Items up to which a look at each of them is cheaper than loops in C over all."""
 _CONTAINERS_MAX: Final = 64
 """Of a small tree; a tree of so many has fewer than DEPTH_MAX levels."""
@@ -60,7 +60,7 @@ def encode(
     Raises OutcomeNotStorableError, with type and place, for a part that nobody carries, for a
     cycle, for more than 100 levels of nesting, and for an open `Sealed` without a sealer.
     """
-    packed = encode_plain(value)
+    packed = encode_small_tree(value) if is_small_tree(value) else None
     if packed is not None:
         return packed
     encoder = _Encoder(sealer, store_object)
@@ -72,13 +72,8 @@ def encode(
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def encode_plain(value: object) -> bytes | None:
-    """Return what `encode` does for a small tree of plain values, None for anything else.
-
-    So whoever gets bytes knows that nothing in the value is a class of ours, a secret for instance.
-    """
-    if not is_small_tree(value):
-        return None
+def encode_small_tree(value: object) -> bytes | None:
+    """Return what `encode` does for a value of which `is_small_tree` holds, or None."""
     try:
         packed: bytes = msgpack.Packer(strict_types=True).pack(value)
     except (OverflowError, ValueError):

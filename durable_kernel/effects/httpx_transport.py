@@ -18,6 +18,7 @@ RequestInterrupted, hence also from Exception.
 from __future__ import annotations
 
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import wrapt
@@ -116,21 +117,12 @@ class _Hook:
                     raise recalled.error()
                 self.meet_upgrade(call, recalled.head)
                 return library.rebuild(recalled.head, library.replaying(recalled))
-            exchange = library.begin_exchange(lane, call, step, request, key)
+            if "trace" in request.extensions:
+                library.tell_of_trace(lane, call)
+            exchange = Exchange(call, step, key)
             sent = request if key is None else library.with_key(request, key)
             if step.head is not None:
-
-                def reopen(prefix: RecordedPrefix) -> Any:
-                    response = original(transport, sent)
-                    try:
-                        prefix.check_head(library.head_of(response))
-                    except AnswerChangedError:
-                        response.stream.close()
-                        raise
-                    return response.stream
-
-                body = library.resuming(exchange, reopen, library.interrupted)
-                return library.rebuild(step.head, body)
+                return self._resume(exchange, lambda: original(transport, sent))
             try:
                 with suspended():
                     response = original(transport, sent)
@@ -173,21 +165,12 @@ class _Hook:
                     raise recalled.error()
                 self.meet_upgrade(call, recalled.head)
                 return library.rebuild(recalled.head, library.async_replaying(recalled, step))
-            exchange = library.begin_exchange(lane, call, step, request, key)
+            if "trace" in request.extensions:
+                library.tell_of_trace(lane, call)
+            exchange = Exchange(call, step, key)
             sent = request if key is None else library.with_key(request, key)
             if step.head is not None:
-
-                async def reopen(prefix: RecordedPrefix) -> Any:
-                    response = await original(transport, sent)
-                    try:
-                        prefix.check_head(library.head_of(response))
-                    except AnswerChangedError:
-                        await response.stream.aclose()
-                        raise
-                    return response.stream
-
-                body = library.async_resuming(exchange, reopen, library.interrupted)
-                return library.rebuild(step.head, body)
+                return self._resume_async(exchange, lambda: original(transport, sent))
             response = None
             try:
                 with suspended():
@@ -209,6 +192,38 @@ class _Hook:
             return self._record(exchange, response, stream)
 
         return handle_async_request
+
+    def _resume(self, exchange: Exchange, send: Callable[[], Any]) -> Any:
+        """Serve what is recorded of a cut answer; `send` makes the request again behind it."""
+        library = self._library
+
+        def reopen(prefix: RecordedPrefix) -> Any:
+            response = send()
+            try:
+                prefix.check_head(library.head_of(response))
+            except AnswerChangedError:
+                response.stream.close()
+                raise
+            return response.stream
+
+        body = library.resuming(exchange, reopen, library.interrupted)
+        return library.rebuild(exchange.step.head, body)
+
+    def _resume_async(self, exchange: Exchange, send: Callable[[], Awaitable[Any]]) -> Any:
+        """Do the same for the asynchronous transport."""
+        library = self._library
+
+        async def reopen(prefix: RecordedPrefix) -> Any:
+            response = await send()
+            try:
+                prefix.check_head(library.head_of(response))
+            except AnswerChangedError:
+                await response.stream.aclose()
+                raise
+            return response.stream
+
+        body = library.async_resuming(exchange, reopen, library.interrupted)
+        return library.rebuild(exchange.step.head, body)
 
     def _pass(self, lane: Lane | None, request: Any) -> None:
         if lane is None:
@@ -300,17 +315,13 @@ class _Library:
         sent.headers[HEADER] = key.key
         return sent
 
-    def begin_exchange(
-        self, lane: Lane, call: Call, step: Step, request: Any, key: Keyed | None
-    ) -> Exchange:
-        """Start the clock of a live call."""
-        if "trace" in request.extensions:
-            lane.port.note(
-                lane,
-                f'the "trace" callback of {call.label} is called while the request is made, but '
-                "not again on replay: what it changed will be missing there",
-            )
-        return Exchange(call, step, key)
+    def tell_of_trace(self, lane: Lane, call: Call) -> None:
+        """Tell what is not repeated."""
+        lane.port.note(
+            lane,
+            f'the "trace" callback of {call.label} is called while the request is made, but '
+            "not again on replay: what it changed will be missing there",
+        )
 
     # --- answers ---
 

@@ -121,9 +121,9 @@ class RecordCodec:
         """Encode a record that was not made: its fields in order, trailing defaults cut off."""
         return kind.CODE, self.encode(values)
 
-    def pack_plain(self, kind: type[Record], values: list[Any]) -> tuple[int, bytes] | None:
-        """Do the same if all of it is small and plain, else return None."""
-        payload = codec.encode_plain(values)
+    def pack_small(self, kind: type[Record], values: list[Any]) -> tuple[int, bytes] | None:
+        """Do the same for fields of which `is_small_tree` holds; None where that takes longer."""
+        payload = codec.encode_small_tree(values)
         return None if payload is None else (kind.CODE, payload)
 
     def unpack(self, frame: Frame) -> Record:

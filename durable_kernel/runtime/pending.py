@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from durable_kernel.codec import is_small_tree
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
@@ -135,9 +136,12 @@ class Pending:
         self._packed.append((None, self._storing.pack(word)))
 
     def take_head(self, step: LiveStep, head: Any) -> bool:
-        """Let a head wait with its announcement; False: it has to be a record of its own."""
+        """Let a head wait with its announcement; False: it has to be a record of its own.
+
+        Secrets have, and become registered; they are in no tree of plain values.
+        """
         whole = self._whole
-        if whole is None or whole.step is not step or self._storing.head(head) is not head:
+        if whole is None or whole.step is not step or not is_small_tree(head):
             return False
         whole.head = head
         return True

@@ -130,7 +130,8 @@ class Storing:
     ) -> tuple[int, bytes] | None:
         """Pack a finished observation in one record, a `Called`; None if it is not a plain one.
 
-        Secrets, large values and answers that have to be watched have records of their own.
+        Secrets, large values and answers that have to be watched have records of their own. Of the
+        head `is_small_tree` holds.
         """
         call = step.call
         values = [step.ordinal, step.lane, call.kind, call.label, step.wall_ns]
@@ -147,10 +148,12 @@ class Storing:
             values.pop()
         if must_watch(self.secrets, call.label, head, content):
             return None
-        packed = self.records.pack_plain(Called, values)
+        packed = None
+        if is_small_tree([call.identity, call.details, value]):  # the head was looked at before
+            packed = self.records.pack_small(Called, values)
+        elif _seal(value) is not value:
+            return None
         if packed is None:
-            if _seal(value) is not value:
-                return None
             with machinery():  # as for any outcome: what is packed now may be an object
                 packed = self.records.pack_fields(Called, values)
         is_large = len(packed[1]) > 2 * INLINE_BYTES_MAX
@@ -159,10 +162,7 @@ class Storing:
 
     def column(self, lane: str, kind: str, values: list[Any]) -> tuple[int, bytes]:
         """Pack soft observations of one kind."""
-        fields = [lane, kind, values]
-        return self.records.pack_plain(Observed, fields) or self.records.pack_fields(
-            Observed, fields
-        )
+        return self.records.pack_fields(Observed, [lane, kind, values])
 
     def settled(
         self,
@@ -255,7 +255,7 @@ class Storing:
 
     def head(self, value: Any) -> Any:
         """Return a head as it may be stored: secrets sealed."""
-        return value if is_small_tree(value) else _seal(value)
+        return _seal(value)
 
     # --- out of the journal -----------------------------------------------------------------------
 
