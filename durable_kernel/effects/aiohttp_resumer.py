@@ -128,6 +128,7 @@ class Resumer(Player):
     async def _pull(self) -> None:
         """Feed what comes next of the repeated answer, and lies behind the prefix."""
         if self._real is None:
+            await self._recorded.turn()
             self._real = await self._reopen()
             self._prefix.check_head(head_of(Started(self._real)))
         content = await self._real.content.readany()

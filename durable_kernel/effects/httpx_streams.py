@@ -259,6 +259,7 @@ class AsyncResumingStream(AsyncRecordingStream):
     async def _open(self) -> AsyncIterator[bytes]:
         parts = None
         try:
+            await self._exchange.step.turn()
             self._real = await self._reopen(self._prefix)
             parts = aiter(self._real)
             async for part in parts:

@@ -170,6 +170,7 @@ class _Hook:
             exchange = Exchange(call, step, key)
             sent = request if key is None else library.with_key(request, key)
             if step.head is not None:
+                await step.turn()
                 return self._resume_async(exchange, lambda: original(transport, sent))
             response = None
             try:

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from durable_kernel.history import CallHistory, TurnKind
-from durable_kernel.ports import Call, Ending, Lane, through_cancellation
+from durable_kernel.ports import Act, Call, Ending, Lane, through_cancellation
 from durable_kernel.replay import Diverges, GoLive, Serve, Unfinished, Verdict
 from durable_kernel.runtime.reusing import made_before
+from durable_kernel.runtime.steps import LiveStep
 
 if TYPE_CHECKING:
     from durable_kernel.runtime.crowd import Crowd
@@ -62,7 +63,7 @@ class Asking:
             verdict = Unfinished(verdict.ordinal, again)
         elif isinstance(verdict, Serve | Unfinished) and self._begun is not None:
             verdict = replace(verdict, call=_joined(self._begun, verdict.call))
-        if isinstance(verdict, Unfinished):
+        if isinstance(verdict, Unfinished) and not _goes_on(verdict.call):
             crowd.note_cut(lane)
         return verdict
 
@@ -78,7 +79,7 @@ class Asking:
             # The run died before the next position began.
             self._verdict = Unfinished(verdict.ordinal, replace(verdict.call, settled=None))
             return False
-        if isinstance(verdict, Unfinished):
+        if isinstance(verdict, Unfinished) and not _goes_on(verdict.call):
             if not crowd.is_live_for(lane):
                 return False
             crowd.port.replay.give_up_taken(lane.path)  # its head was delivered, and comes again
@@ -87,6 +88,18 @@ class Asking:
             return True
         kind = TurnKind.END if verdict.call.head is None else TurnKind.HEAD
         return crowd.may_take(lane, kind, verdict.ordinal, blocks=True)
+
+    def accompany(self, step: object) -> None:
+        """Let a stream that was cut be delivered in its turn, and be asked for again when live."""
+        verdict = self._verdict
+        if not isinstance(step, LiveStep) or not isinstance(verdict, Unfinished):
+            return
+        if _goes_on(verdict.call):
+            turns = CutTurns(self._crowd, self._lane, verdict.ordinal)
+            if self._delivers:
+                step.parts = turns.before_live(step.parts)
+            else:
+                step.turns = turns
 
     def _move(self) -> None:
         """Ask again in the next position, unless the call is answered already."""
@@ -103,8 +116,49 @@ def _joined(begun: CallHistory, call: CallHistory) -> CallHistory:
     return replace(call, head=begun.head or call.head, parts=[*begun.parts, *call.parts])
 
 
+def _goes_on(call: CallHistory) -> bool:
+    """Tell whether the lane has seen a part of the answer, and may have the rest for the asking.
+
+    Then it goes on from where it saw that, or others would wait for what it did with it.
+    """
+    return call.head is not None and call.announced.act == Act.OBSERVATION
+
+
 def _is_carried(call: CallHistory) -> bool:
     return call.settled is not None and call.settled.ending == Ending.CARRIED
+
+
+class CutTurns:
+    """What is left of a stream that was cut: its head has a turn, its repetition waits."""
+
+    def __init__(self, crowd: Crowd, lane: Lane, ordinal: int) -> None:
+        self._crowd = crowd
+        self._lane = lane
+        self._attempts: list[Callable[[], bool | None]] = [
+            lambda: crowd.may_take(lane, TurnKind.HEAD, ordinal, blocks=False) or None,
+            lambda: crowd.is_live_for(lane) or None,
+        ]
+
+    async def take(self) -> bool:
+        """Wait for the turn of the head; next time until the run is live. False: it is."""
+        if not self._attempts:
+            return False
+        attempt = self._attempts.pop(0)
+        if not self._attempts:
+            self._crowd.note_cut(self._lane)
+        await self._crowd.turnstile.wait_async(self._lane, attempt)
+        return True
+
+    def before_live(self, parts: Iterable[bytes]) -> Iterable[bytes]:
+        """Wrap the parts: who has read them all waits until the run is live."""
+        return _Ending(parts, self._await_live)
+
+    def _await_live(self) -> None:
+        if self._attempts:
+            attempt = self._attempts.pop()
+            self._attempts.clear()
+            self._crowd.note_cut(self._lane)
+            self._crowd.turnstile.wait(self._lane, attempt)
 
 
 class StepTurns:

@@ -252,6 +252,7 @@ class RunPort:
             with self.interrupts, self.lock:
                 if asking.is_current or isinstance(verdict, Serve):
                     begun = self._carry_out(lane, call, verdict, answer)
+                    asking.accompany(begun)
                     break
         return self.doubts.decided(begun)
 
@@ -265,6 +266,7 @@ class RunPort:
             with self.interrupts, self.lock:
                 if asking.is_current or isinstance(verdict, Serve):
                     begun = self._carry_out(lane, call, verdict, answer, is_async=True)
+                    asking.accompany(begun)
                     break
         return await self.doubts.decided_async(begun)
 

@@ -37,6 +37,12 @@ class Turns(Protocol):
     async def take(self) -> None: ...
 
 
+class CutTurns(Protocol):
+    """When a stream that was cut in company goes on: its head in its turn, the rest when live."""
+
+    async def take(self) -> bool: ...
+
+
 StepKey = tuple[str, int, str, int]
 """Run id, position, lane, ordinal: where a call stands."""
 
@@ -118,6 +124,7 @@ class LiveStep:
         self.is_settled = False
         self.has_recorded_head = False
         self.generators_before: bytes | None = None
+        self.turns: CutTurns | None = None
         self._recorder = recorder
 
     def go_on_behind(self, head: Any, parts: Iterable[bytes]) -> None:
@@ -134,6 +141,8 @@ class LiveStep:
         return f"<LiveStep {self.lane or 'main'}/{self.ordinal} {state}>"
 
     async def turn(self) -> None:
+        if self.turns is not None and await self.turns.take():
+            return
         if not self.is_settled:
             await self._recorder.reach(self)
 
