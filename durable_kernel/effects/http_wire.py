@@ -25,7 +25,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_plus
 
 from durable_kernel.effects.http_keys import planned_key
@@ -125,12 +125,31 @@ def hash_secret(value: bytes) -> str:
     return secrets.hide(value) if secrets is not None else "hash:"
 
 
-class RequestHeaders(NamedTuple):
+class RequestHeaders:
     """What the headers of a request say: all of them as they are shown, and two facts."""
 
-    shown: Mapping[str, str]
-    idempotency_key: str | None
-    is_conditional: bool
+    __slots__ = ("_details", "idempotency_key", "is_conditional", "shown")
+
+    def __init__(
+        self, shown: Mapping[str, str], idempotency_key: str | None, *, is_conditional: bool
+    ) -> None:
+        self.shown = shown
+        self.idempotency_key = idempotency_key
+        self.is_conditional = is_conditional
+        self._details: dict[str, Any] = {}
+
+    def details(
+        self, timeout: Mapping[str, float | None] | None, sent_bytes: int
+    ) -> Mapping[str, Any]:
+        """Return the details of a call: the same object while they stay the same.
+
+        Whoever records it knows it again, and need not look at it twice.
+        """
+        last = self._details
+        if not last or last["timeout"] != timeout or last["sent_bytes"] != sent_bytes:
+            last = {"headers": self.shown, "timeout": timeout, "sent_bytes": sent_bytes}
+            self._details = last
+        return last
 
 
 def describe_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
@@ -153,7 +172,7 @@ def describe_headers(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             elif lowered in _CONDITIONAL:
                 is_conditional = True
         shown[name] = f"{shown[name]}, {value}" if name in shown else value
-    return RequestHeaders(shown, key, is_conditional)
+    return RequestHeaders(shown, key, is_conditional=is_conditional)
 
 
 def describe_request(
@@ -175,18 +194,14 @@ def describe_request(
     key = headers.idempotency_key
     target = redact_url(url)
     identity = {"method": method, "url": target, "body": body}
-    details: dict[str, Any] = {
-        "headers": headers.shown,
-        "timeout": timeout,
-        "sent_bytes": body_bytes,
-    }
+    details = headers.details(timeout, body_bytes)
     if key is not None:
         identity["idempotency_key"] = key
     safe = REPEAT_SAFE.get(method)
     if safe is not None:
         return Call("http", f"{method} {target}", identity, details, Act.OBSERVATION, safe)
     if key is None and (planned := planned_key(lane, method, url, identity)):
-        details["injected_key"] = planned
+        details = {**details, "injected_key": planned}
     repeat = may_repeat(
         method,
         url,

@@ -95,6 +95,7 @@ class Storing:
         self.records = records
         self.secrets = secrets or KnownSecrets(bytes(32))  # a reader has no use for them
         self._blobs = blobs
+        self._small_details: Any = None  # of the last call: a hook that can, gives the same again
 
     # --- into the journal -------------------------------------------------------------------------
 
@@ -149,7 +150,9 @@ class Storing:
         if must_watch(self.secrets, call.label, head, content):
             return None
         packed = None
-        if is_small_tree([call.identity, call.details, value]):  # the head was looked at before
+        looked_at = call.details is self._small_details or is_small_tree(call.details)
+        if looked_at and is_small_tree([call.identity, value]):
+            self._small_details = call.details
             packed = self.records.pack_small(Called, values)
         elif _seal(value) is not value:
             return None
@@ -162,7 +165,9 @@ class Storing:
 
     def column(self, lane: str, kind: str, values: list[Any]) -> tuple[int, bytes]:
         """Pack soft observations of one kind."""
-        return self.records.pack_fields(Observed, [lane, kind, values])
+        fields = [lane, kind, values]
+        packed = self.records.pack_small(Observed, fields) if is_small_tree(values) else None
+        return packed or self.records.pack_fields(Observed, fields)
 
     def settled(
         self,

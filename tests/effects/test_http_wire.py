@@ -355,3 +355,17 @@ def test_a_wrong_answer_is_rejected_with_what_was_found(data: bytes, found: str)
 
     assert rejected.value.found.startswith(found)
     assert "status" in str(rejected.value)
+
+
+def test_details_that_stay_the_same_are_the_same_object() -> None:
+    headers = describe_headers([(b"Accept", b"*/*")])
+
+    first = headers.details({"read": 5.0}, 0)
+
+    assert headers.details({"read": 5.0}, 0) is first
+    assert headers.details({"read": 6.0}, 0) == {
+        "headers": {"accept": "*/*"},
+        "timeout": {"read": 6.0},
+        "sent_bytes": 0,
+    }
+    assert first["timeout"] == {"read": 5.0}
