@@ -122,9 +122,10 @@ class Inbox:
     def take(self, name: str) -> None:
         """Put the message away. Its name stays taken for ever. Harmless when done already."""
         path = self.folder / _file_name(name)
-        if not path.exists():
+        try:
+            self._disk.rename(path, self._taken / path.name)
+        except FileNotFoundError:  # taken before, or by another lane in this moment
             return
-        self._disk.rename(path, self._taken / path.name)
         self._disk.sync_folder(self._taken)
         self._disk.sync_folder(self.folder)
 
@@ -150,11 +151,13 @@ class Inbox:
         """Return (time of arrival in ns, path) of each pending message."""
         if not self.folder.is_dir():
             return []
-        return [
-            (path.lstat().st_mtime_ns, path)
-            for path in self.folder.iterdir()
-            if path.name not in _OTHER_NAMES and path.suffix not in _OTHER_SUFFIXES
-        ]
+        found = []
+        for path in self.folder.iterdir():
+            if path.name in _OTHER_NAMES or path.suffix in _OTHER_SUFFIXES:
+                continue
+            with suppress(FileNotFoundError):  # taken meanwhile
+                found.append((path.lstat().st_mtime_ns, path))
+        return found
 
     @contextmanager
     def _gate(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tests.crash.witness import SHUFFLED
 
-__all__ = ["LANE_BLOCKS", "LANE_EFFECTS", "LANE_SETUP"]
+__all__ = ["LANE_BLOCKS", "LANE_EFFECTS", "LANE_LAST", "LANE_SETUP"]
 
 LANE_EFFECTS = SHUFFLED
 
@@ -19,7 +19,7 @@ LANE_SETUP = """\
 import queue, threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed
 from concurrent.futures import wait as wait_for
-background = []
+background, watchers = [], []
 def fetch(path):
     return client.get(path).json()["number"]
 def order(path):
@@ -27,6 +27,11 @@ def order(path):
         return client.post(path, json=[1]).json()["number"]
     except httpx.HTTPError as error:
         return type(error).__name__"""
+
+LANE_LAST = """\
+[each.join() for each in watchers]
+note("background", *background)"""
+"""The last cell: no act is under way when the notebook ends."""
 
 _Draw = random.Random
 _Block = Callable[[_Draw, str, str], str]
@@ -163,8 +168,8 @@ def _outlive(draw: _Draw, rid: str, origin: str) -> str:
 def watch():
     for n in range({draw.randint(2, 6)}):
         background.append(fetch(f"{origin}/outlive/{rid}-{{n}}"))
-watcher = threading.Thread(target=watch)
-watcher.start()
+watchers.append(threading.Thread(target=watch))
+watchers[-1].start()
 note("begun", fetch(f"{origin}/outlive/{rid}-main"))"""
 
 
@@ -173,8 +178,9 @@ def _outlive_join(draw: _Draw, rid: str, origin: str) -> str:
 late = threading.Thread(target=lambda: background.append(order("{origin}/outlive/{rid}-late")))
 late.start()
 time.sleep({draw.choice([0.001, 0.004])})
-[each.join() for each in threading.enumerate() if each.name.endswith("(watch)")]
-note("watched", *background)"""
+[each.join() for each in watchers]
+note("watched", *background)
+watchers.append(late)"""
 
 
 LANE_BLOCKS: dict[str, tuple[_Block, ...]] = {

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.crash.lanes import LANE_BLOCKS, LANE_EFFECTS, LANE_SETUP
+from tests.crash.lanes import LANE_BLOCKS, LANE_EFFECTS, LANE_LAST, LANE_SETUP
 
 __all__ = ["EFFECTS", "EXPECTED_ERROR", "Cell", "Notebook", "make_notebook"]
 
@@ -92,6 +92,7 @@ def make_notebook(
         effects = [draw.choice(EFFECTS) for _ in range(draw.randint(0, 2))]
         effects.append(effect if index in focused else draw.choice(EFFECTS))
         cells.append(_make_cell(draw, effects, f"{case}-{index + 1}", origin))
+    cells.append(Cell(LANE_LAST, ("outlive",) * len(LANE_LAST.splitlines())))
     if is_large:
         cells = [replace(cell, source=_SIZED.sub(_LARGE, cell.source)) for cell in cells]
     return Notebook(tuple(cells))
