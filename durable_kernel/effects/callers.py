@@ -127,12 +127,9 @@ ENTROPY_MACHINERY = Verdicts(
     excepted=frozenset({"IPython.core.display_functions"}),
 )
 
-# A pool's own locks are taken by its workers, which are nobody's lanes; those of a queue and of a
-# future by lanes alone.
-LOCK_MACHINERY = Verdicts(
-    _OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging", "tqdm"},
-    excepted=frozenset({"queue", "concurrent.futures._base"}),
-)
+# A pool's own locks are taken by its workers, which are nobody's lanes; those of HTTP clients by
+# finalizers, at any time.
+LOCK_MACHINERY = Verdicts(_OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging", "tqdm"})
 
 _FUNNELS = frozenset({"random", "secrets", "tempfile", "uuid"})
 _IMPORTERS = frozenset({"_frozen_importlib", "importlib._bootstrap"})

@@ -19,12 +19,15 @@ from durable_kernel.effects.stand_ins import StandIn
 from durable_kernel.effects.thread_waits import lane_in_crowd
 from durable_kernel.ports import CURRENT_LANE, Lane
 
-__all__ = ["install"]
+__all__ = ["install", "shared_rlock"]
 
 _real_lock: Any = threading.Lock
 _real_rlock: Any = threading.RLock
 _LOCK_TYPE: Any = type(_real_lock())
 _RLockBase: Any = _thread.RLock
+_MAKERS = frozenset(
+    {"threading", "queue", "concurrent.futures._base", "durable_kernel.effects.thread_pools"}
+)
 _THREAD_INIT = threading.Thread.__init__.__code__
 
 
@@ -154,16 +157,28 @@ class _RLock(_RLockBase):
 
 
 def _lane_that_makes(frame: Any) -> Lane | None:
-    """Return the lane of a cell that makes a lock; None: machinery makes it, or nobody's lane."""
+    """Return the lane of a cell that makes a lock; None: machinery makes it, or nobody's lane.
+
+    A queue is judged by who makes it: that of a pool of connections is closed by a finalizer, at
+    any time. A future's locks are taken by lanes alone, whoever makes it.
+    """
     lane = CURRENT_LANE.get()
     if lane is None or lane.has_ended:
         return None
-    while frame is not None and frame.f_globals.get("__name__") == "threading":
+    while frame is not None and (name := frame.f_globals.get("__name__")) in _MAKERS:
+        if name == "concurrent.futures._base":
+            return lane
         if frame.f_code is _THREAD_INIT:  # the one by which a thread tells that it has started
             return None
         frame = frame.f_back
     is_machinery = frame is None or LOCK_MACHINERY[frame.f_globals.get("__name__")]
     return None if is_machinery else lane
+
+
+def shared_rlock() -> Any:
+    """Make a lock of the running lane, whoever asks."""
+    lane = CURRENT_LANE.get()
+    return _real_rlock() if lane is None or lane.has_ended else _RLock(lane)
 
 
 def _make_lock() -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import wrapt
 
 from durable_kernel.effects.futures import Ticket, submitted
+from durable_kernel.effects.thread_locks import shared_rlock
 from durable_kernel.effects.thread_waits import hidden, lane_in_crowd, wait_for
 from durable_kernel.errors import Stop
 from durable_kernel.ports import CURRENT_LANE, Lane, entered
@@ -99,7 +100,7 @@ class _Results(_RealQueue):
 
     def __init__(self) -> None:
         super().__init__()
-        self._putting = threading.RLock()
+        self._putting = shared_rlock()
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         lane: Lane | None = _ENDING.__dict__.pop("lane", None)

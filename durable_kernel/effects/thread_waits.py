@@ -90,10 +90,19 @@ class _Notification:
 
 
 def _allocate_lock() -> Any:
+    """Make the lock of one wait: a lane's, if a cell made the condition.
+
+    What machinery waits for (that outputs are flushed) is no matter of the other lanes, and is not
+    waited for on replay.
+    """
     lane = lane_in_crowd()
-    if lane is None or sys._getframe(1).f_code is not threading.Condition.wait.__code__:
+    if lane is None:
         return _real_lock()
-    return _Notification(lane)
+    frame = sys._getframe(1)
+    if frame.f_code is not threading.Condition.wait.__code__:
+        return _real_lock()
+    lock = getattr(frame.f_locals["self"], "_lock", None)
+    return _Notification(lane) if hasattr(lock, "_order") else _real_lock()
 
 
 def _time() -> float:

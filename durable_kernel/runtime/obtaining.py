@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from durable_kernel.history import Turned, TurnKind
 from durable_kernel.ports import CountedLock, Lane
 from durable_kernel.replay import Diverges
-from durable_kernel.runtime.turnstile import FREE, HURRIED, STILL
+from durable_kernel.runtime.turnstile import FREE, STILL
 
 if TYPE_CHECKING:
     from durable_kernel.runtime.crowd import Crowd
@@ -162,7 +162,8 @@ class _LockTurn:
         ran, and took the lock with words: their places are known. Or it was killed while it waited
         for the lock, so after a while it counts as resting.
         """
-        is_last = not self._crowd.port.replay.has_more(self._lane.path)
+        replay = self._crowd.port.replay
+        is_last = replay.is_open and not replay.has_more(self._lane.path)
         self.rests = is_last and _monotonic() - self._began_at > _WAITED_S
         holder = self._crowd.port.replay.lane_of_word(self._kind, str(self._lock.taken))
         if holder is not None and holder != self._lane.path:
@@ -254,5 +255,5 @@ def _live_pace(crowd: Crowd, lane: Lane) -> int | None:
     """Return the pace with which a live lane may go on now. None: it has to wait for the others."""
     turnstile = crowd.turnstile
     if turnstile.is_at_rest(lane, but_for=lane.loop):  # its loop can't run meanwhile
-        return STILL if lane.loop is None or turnstile.is_at_rest(lane) else HURRIED
+        return STILL
     return turnstile.hurried() if turnstile.is_patience_over(lane) else None

@@ -115,7 +115,7 @@ class Turnstile:
         while True:
             self.lock.acquire()
             if self.is_at_rest(me, but_for=me.loop):  # its loop can't run meanwhile
-                pace = STILL if me.loop is None or self.is_at_rest(me) else HURRIED
+                pace = STILL if me.loop is None or self.is_at_rest(me) else self.hurried()
                 break
             if self.is_patience_over(me):
                 pace = self.hurried()

@@ -174,3 +174,14 @@ def test_what_is_replaced_keeps_its_name_and_signature() -> None:
     assert str(inspect.signature(threading.Thread.join)) == "(self, timeout=None)"
     assert threading.Thread.start.__qualname__ == "Thread.start"
     assert queue.SimpleQueue.__name__ == "SimpleQueue"
+
+
+@pytest.mark.usefixtures("lane")
+def test_queues_of_machinery_keep_their_own_locks() -> None:
+    """A pool of connections is closed by a finalizer; a display is flushed on replay, too."""
+    makers = {"__name__": "urllib3.connectionpool", "queue": queue, "threading": threading}
+
+    exec("things, event = queue.LifoQueue(), threading.Event()", makers)
+
+    assert type(makers["things"].mutex) is type(_OUTSIDE_LOCK)  # type: ignore[attr-defined]
+    assert type(makers["event"]._cond._lock) is type(_OUTSIDE_LOCK)  # type: ignore[attr-defined]
