@@ -167,25 +167,27 @@ class _Sleep:
     def __init__(self, lane: Lane, duration: float) -> None:
         self._lane = lane
         self._duration = duration
-        self._wait_s: float | None = None
+        self._deadline: float | None = None
 
     async def sleep(self) -> None:
-        """Return when the sleep is over and it is the lane's turn."""
-        if self._lane.port.has_word(self._lane):
+        """Return when the sleep is over and it is the lane's turn.
+
+        A recorded end is taken at once: the sleep may be over in a later cell, or be cancelled.
+        """
+        port = self._lane.port
+        if port.has_word(self._lane) or port.has_observed(self._lane, _KIND):
             self._plan()
-        try:
-            await self._lane.port.decide_async(self._lane, _KIND, self._sleep_what_is_left)
-        except asyncio.CancelledError:
-            if self._wait_s is None and self._lane.replay[_KIND] is not None:
-                self._plan()  # the next sleep must not find its end
-            raise
+        await port.decide_async(self._lane, _KIND, self._sleep_what_is_left)
 
     def _plan(self) -> float:
-        self._wait_s, _ = _plan(self._lane, self._duration)
-        return self._wait_s
+        wait_s, self._deadline = _plan(self._lane, self._duration, waits=self._lane.port.is_crowded)
+        return wait_s
 
     async def _sleep_what_is_left(self) -> None:
-        wait_s = self._plan()
+        if self._deadline is None:
+            wait_s = self._plan()
+        else:
+            wait_s = max(0.0, min(self._deadline - _wall(), self._duration))
         with suspended():
             await _real_asyncio_sleep(wait_s)
 

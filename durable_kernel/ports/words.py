@@ -340,6 +340,9 @@ class Port(Protocol):
     def has_word(self, lane: Lane, kind: str = "") -> bool:
         """Tell whether a word of this lane is recorded and not taken yet; the next, of a kind."""
 
+    def has_observed(self, lane: Lane, kind: str) -> bool:
+        """Tell whether a recorded soft observation of a kind is left to this lane."""
+
     def is_at_rest(self, lane: Lane | None = None) -> bool:
         """Tell whether every lane but this one waits: for the world, for its turn, for another."""
 

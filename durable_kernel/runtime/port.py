@@ -331,6 +331,11 @@ class RunPort:
             following = self._replay.next_word(lane.path)
             return following is not None and kind in ("", following[1].kind)
 
+    def has_observed(self, lane: Lane, kind: str) -> bool:
+        if lane.replay[kind] is None:
+            return False
+        return any(each.left for each in self._sources if each.is_of(lane, kind))
+
     def is_at_rest(self, lane: Lane | None = None) -> bool:
         return self.crowd.turnstile.is_at_rest(lane)
 

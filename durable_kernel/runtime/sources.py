@@ -40,6 +40,9 @@ class RecordedSource:
 
         self.serve: Source = serve
 
+    def is_of(self, lane: Lane, kind: str) -> bool:
+        return self._lane is lane and self._kind == kind
+
     @property
     def left(self) -> int:
         """Recorded values that nobody asked for yet."""

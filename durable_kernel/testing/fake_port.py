@@ -321,6 +321,10 @@ class FakePort:
             for (path, known), values in self._known.draws.items()
         )
 
+    def has_observed(self, lane: Lane, kind: str) -> bool:
+        """Say no: who waits in a fake asks when it is live."""
+        return False
+
     def is_at_rest(self, lane: Lane | None = None) -> bool:
         return True
 

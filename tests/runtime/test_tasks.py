@@ -213,3 +213,24 @@ def test_a_death_at_any_request_repeats_none_that_was_answered(tmp_path: Path, s
         assert again.run.latch is None, again.run.latch
         assert not answered & set(notebook.service.requests[before:])
         assert sorted(set(notebook.service.requests)) == sorted(plain.service.requests)
+
+
+def test_a_sleep_that_outlives_its_cell_is_not_slept_anew(notebook: Notebook) -> None:
+    """H8: its end is recorded in the cell that began it, and its wake-up in a later one."""
+    begin = (
+        "import asyncio, threading\nloop = asyncio.new_event_loop()\n"
+        "thread = threading.Thread(target=loop.run_forever, daemon=True)\nthread.start()\n"
+        "began = threading.Event()\n"
+        "async def work():\n    began.set()\n    await asyncio.sleep(0.2)\n    return 'woken'\n"
+        "future = asyncio.run_coroutine_threadsafe(work(), loop)\nbegan.wait()"
+    )
+    end = (
+        "print(future.result())\nloop.call_soon_threadsafe(loop.stop); thread.join(); loop.close()"
+    )
+    notebook.lived(begin, end)
+
+    again = notebook.replayed()
+
+    assert again.run.latch is None
+    assert again.text() == "woken\n"
+    assert again.run.take_notices() == []
