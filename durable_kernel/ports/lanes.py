@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from durable_kernel.ports.words import Port
@@ -170,11 +170,15 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
     """
 
     __slots__ = ("_inside", "_lane", "_token")
+    _is_work: ClassVar[bool] = False  # no method that is overridden: each effect would pay for it
 
     def __enter__(self) -> Self:
         self._lane = lane = CURRENT_LANE.get()
         if lane is not None:
-            self._mark(lane, 1)
+            if self._is_work:
+                lane.at_work += 1
+            else:
+                lane.outside += 1
         self._token = CURRENT_LANE.set(None)
         self._inside = INSIDE_EFFECT.set(True)
         return self
@@ -186,24 +190,22 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
         trace: TracebackType | None,
     ) -> None:
         if self._lane is not None:
-            self._mark(self._lane, -1)
+            if self._is_work:
+                self._lane.at_work -= 1
+            else:
+                self._lane.outside -= 1
         try:
             CURRENT_LANE.reset(self._token)
         except ValueError:  # made in another context
             return
         INSIDE_EFFECT.reset(self._inside)
 
-    def _mark(self, lane: Lane, change: int) -> None:
-        lane.outside += change
-
 
 class machinery(suspended):  # noqa: N801 - used as a statement, too
     """Take the lane away for work that waits for nobody: other lanes may not go on meanwhile."""
 
     __slots__ = ()
-
-    def _mark(self, lane: Lane, change: int) -> None:
-        lane.at_work += change
+    _is_work: ClassVar[bool] = True
 
 
 class entered:  # noqa: N801 - the counterpart of `suspended`
