@@ -16,7 +16,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
@@ -248,7 +248,7 @@ class RunPort:
             return self.doubts.decided(self._ask(lane, call, answer))
         asking = Asking(self.crowd, lane, call)
         while True:
-            verdict: Verdict = self.crowd.turnstile.wait(lane, asking.attempt)
+            verdict = cast("Verdict", self.crowd.turnstile.wait(lane, asking.attempt))
             with self.interrupts, self.lock:
                 if asking.is_current or isinstance(verdict, Serve):
                     begun = self._carry_out(lane, call, verdict, answer)
