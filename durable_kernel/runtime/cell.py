@@ -196,14 +196,14 @@ class CellExecution:
     def drain_tail(self) -> None:
         """Wait until other lanes took what they got between this cell and the next one."""
         crowd = self._run.port.crowd
-        if self.is_replay and crowd.turnstile.is_crowded:
+        if crowd.turnstile.is_crowded and (self.is_replay or crowd.has_doubts):
             with contextlib.suppress(Stop):
                 crowd.turnstile.wait(self._lane, crowd.drained(before_commit=False))
 
     async def drain_tail_async(self) -> None:
         """Do the same without blocking the event loop."""
         crowd = self._run.port.crowd
-        if self.is_replay and crowd.turnstile.is_crowded:
+        if crowd.turnstile.is_crowded and (self.is_replay or crowd.has_doubts):
             drained = crowd.drained(before_commit=False)
             with contextlib.suppress(Stop):
                 await crowd.turnstile.wait_async(self._lane, drained)

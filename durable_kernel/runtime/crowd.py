@@ -21,6 +21,7 @@ from durable_kernel.errors import DivergenceError, Stop
 from durable_kernel.history import CallHistory, Turned, TurnKind
 from durable_kernel.ports import Ending, Lane, through_cancellation, waiting
 from durable_kernel.replay import Diverges, PositionReplay, Serve, Unfinished
+from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import Pending
 from durable_kernel.runtime.turnstile import (
     CUT,
@@ -54,6 +55,9 @@ class Crowded(Protocol):
     @property
     def replay(self) -> PositionReplay: ...
 
+    @property
+    def parked(self) -> list[Parked]: ...
+
     def where(self) -> str: ...
 
     def set_latch(self, stop: Stop) -> Stop: ...
@@ -73,6 +77,8 @@ class Crowd:
         self.port = port
         self._pending = pending
         self._cut: set[str] = set()
+        self.unsettled: set[Lane] = set()
+        """Lanes that stand before a call that was cut, and have no answer yet."""
         self._alone = _Alone(port.lock)
         self._waited_for_since: tuple[int, float] = (-1, 0.0)
 
@@ -249,6 +255,7 @@ class Crowd:
 
     def note_cut(self, lane: Lane) -> None:
         self._cut.add(lane.path)
+        self.unsettled.add(lane)
 
     def may_take(self, lane: Lane, kind: TurnKind, index: int, *, blocks: bool) -> bool:
         """Take a turn if it is this lane's. What is not in the order may be had at once.
@@ -313,11 +320,20 @@ class Crowd:
         if first is not None:
             self.turnstile.nudge(first.lane)
 
+    @property
+    def has_doubts(self) -> bool:
+        """Tell whether a lane may have to wait for somebody's decision about a cut call.
+
+        The next position does not begin before that: a decision names the one it belongs to.
+        """
+        return bool(self.port.parked) or any(not lane.has_ended for lane in self.unsettled)
+
     def drained(self, *, before_commit: bool) -> Callable[[], bool | None]:
         """Make an attempt that succeeds when every lane took what is recorded for this position."""
 
         def attempt() -> bool | None:
-            if self.port.replay.is_done(before_commit=before_commit):
+            is_done = self.port.replay.is_done(before_commit=before_commit)
+            if is_done and (before_commit or not self.has_doubts):
                 return True
             self._skip_unread()
             self._nudge()

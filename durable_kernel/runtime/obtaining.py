@@ -141,7 +141,9 @@ class _LockTurn:
             own, _, total = str(following[1].value).partition("/")
             if int(own) == self._mine:
                 return self._recorded(following[0], total)
-        return self._live() if crowd.is_live_for(lane) else self._unrecorded()
+        # A lane with records left is not live, though they may be all that is left.
+        is_live = not replay.has_more(lane.path) and crowd.is_live_for(lane)
+        return self._live() if is_live else self._unrecorded()
 
     def _recorded(self, number: int, total: str) -> tuple[bool] | None:
         """Take it when the lock was taken as often as it was then."""

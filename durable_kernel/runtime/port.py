@@ -253,6 +253,7 @@ class RunPort:
                 if asking.is_current or isinstance(verdict, Serve):
                     begun = self._carry_out(lane, call, verdict, answer)
                     asking.accompany(begun)
+                    self.crowd.unsettled.discard(lane)
                     break
         return self.doubts.decided(begun)
 
@@ -267,6 +268,7 @@ class RunPort:
                 if asking.is_current or isinstance(verdict, Serve):
                     begun = self._carry_out(lane, call, verdict, answer, is_async=True)
                     asking.accompany(begun)
+                    self.crowd.unsettled.discard(lane)
                     break
         return await self.doubts.decided_async(begun)
 

@@ -141,6 +141,9 @@ class _Play:
 
     def _decide(self, effect: str) -> None:
         announced = self._journal.doubtful.get(effect)
+        if announced is None:  # it went along with a thread into the cell that has begun
+            origin = self._theatre.witness.origin
+            announced = read_journal(self._store, self._run_id, origin).doubtful.get(effect)
         asked = self._person.decide(effect, announced) if announced is not None else None
         if asked is None:
             return
