@@ -85,7 +85,7 @@ def _when(inbox: Inbox, message: str, *, is_written: bool) -> str:
 
 
 def _find(outline: Outline, effect: str | None, *, is_written: bool) -> tuple[str, Announced]:
-    unfinished = outline.open_position
+    unfinished = outline.open_position or outline.doubtful
     opened_ns = outline.openers[-1].wall_ns if outline.openers else 0
     doubtful: dict[str, Announced] = {}
     under_way: dict[str, Announced] = {}

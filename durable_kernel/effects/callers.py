@@ -129,7 +129,9 @@ ENTROPY_MACHINERY = Verdicts(
 
 # A pool's own locks are taken by its workers, which are nobody's lanes; those of HTTP clients by
 # finalizers, at any time.
-LOCK_MACHINERY = Verdicts(_OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"logging", "tqdm"})
+LOCK_MACHINERY = Verdicts(
+    _OURS | _LOOPS | _JUPYTER | _HTTP | _IMPORT | {"joblib", "logging", "tqdm"}
+)
 
 _FUNNELS = frozenset({"random", "secrets", "tempfile", "uuid"})
 _IMPORTERS = frozenset({"_frozen_importlib", "importlib._bootstrap"})

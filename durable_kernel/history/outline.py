@@ -199,6 +199,17 @@ class Outline:
         return last if last is not None and last.committed is None else None
 
     @property
+    def doubtful(self) -> PositionOutline | None:
+        """The last position if it has acts without an outcome.
+
+        It may be committed: then they are a thread's or a task's that outlived the cell.
+        """
+        last = self.positions[-1] if self.positions else None
+        if last is None or not any(each.act for each in last.pending.values()):
+            return None
+        return last
+
+    @property
     def status(self) -> str:
         """One word: new, finished, failed, interrupted, in doubt, or idle."""
         if not self.positions:
@@ -207,10 +218,11 @@ class Outline:
             return "finished" if self.finished.status == "ok" else "failed"
         unfinished = self.open_position
         if unfinished is None:
+            if self.doubtful is not None:
+                return "in doubt"
             last = self.positions[-1].committed
             return "idle" if last is None or last.status == "ok" else "failed"
-        doubtful = any(each.act for each in unfinished.pending.values())
-        return "in doubt" if doubtful else "interrupted"
+        return "in doubt" if self.doubtful is not None else "interrupted"
 
     def add(self, frame: Frame) -> None:
         """Fold one frame. Payloads of observations, parts and outputs are not decoded."""
@@ -285,4 +297,5 @@ class Outline:
                 current.crossings.append(record)
             case Committed():
                 current.committed = record
-                current.pending.clear()
+                # What other lanes have under way goes on behind the cell.
+                current.pending = {at: each for at, each in current.pending.items() if at[0]}

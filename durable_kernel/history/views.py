@@ -28,7 +28,7 @@ def when(wall_ns: int) -> str:
 
 def outline_view(outline: Outline) -> dict[str, Any]:
     """Describe the run as a whole: counts, status, acts in doubt."""
-    unfinished = outline.open_position
+    unfinished = outline.open_position or outline.doubtful
     return {
         "status": outline.status,
         "positions": len(outline.positions),

@@ -127,8 +127,7 @@ class _LockTurn:
                 return False
             if not self._attempt():
                 return False
-            if not crowd.turnstile.is_at_rest(self._lane, but_for=self._lane.loop):
-                self._record(FREE, is_got=True)
+            self._record(FREE, is_got=True)
             self._count()
             return True
 
@@ -142,8 +141,9 @@ class _LockTurn:
             if int(own) == self._mine:
                 return self._recorded(following[0], total)
         # A lane with records left is not live, though they may be all that is left.
-        is_live = not replay.has_more(lane.path) and crowd.is_live_for(lane)
-        return self._live() if is_live else self._unrecorded()
+        if replay.has_more(lane.path) or not crowd.is_live_for(lane):
+            return None
+        return self._live()
 
     def _recorded(self, number: int, total: str) -> tuple[bool] | None:
         """Take it when the lock was taken as often as it was then."""
@@ -156,27 +156,6 @@ class _LockTurn:
         if is_got:
             self._count()
         return (is_got,)
-
-    def _unrecorded(self) -> tuple[bool] | None:
-        """Take it as it was taken then: alone; but not in the place of another lane.
-
-        Who has no records left may have been killed before this. Then the others went on while it
-        ran, and took the lock with words: their places are known. Or it was killed while it waited
-        for the lock, so after a while it counts as resting.
-        """
-        replay = self._crowd.port.replay
-        is_last = replay.is_open and not replay.has_more(self._lane.path)
-        self.rests = is_last and _monotonic() - self._began_at > _WAITED_S
-        holder = self._crowd.port.replay.lane_of_word(self._kind, str(self._lock.taken))
-        if holder is not None and holder != self._lane.path:
-            return self._gave_up()
-        if not self._attempt():
-            return self._gave_up()
-        self._count()
-        return (True,)
-
-    def _gave_up(self) -> tuple[bool] | None:
-        return (False,) if self._over_at is not None and _monotonic() >= self._over_at else None
 
     def _live(self) -> tuple[bool] | None:
         if not self._has_got:

@@ -406,7 +406,7 @@ class Run:
         return f"effect {parked.name} ({parked.call.label}): {choice}. The cell goes on."
 
     def _queue_decision(self, effect: str | None, choice: str, answer: bytes | None) -> str:
-        unfinished = self.read_outline().open_position if self.port.latch is not None else None
+        unfinished = self.read_outline().doubtful if self.port.latch is not None else None
         return queue_decision(self._store, self.place, unfinished, effect, choice, answer)
 
     def late_output(
