@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from durable_kernel.effects.callers import LOCK_MACHINERY
+from durable_kernel.effects.callers import LIBRARY_ROOTS, LOCK_MACHINERY
 from durable_kernel.effects.stand_ins import StandIn
 from durable_kernel.effects.thread_waits import lane_in_crowd
 from durable_kernel.ports import CURRENT_LANE, Lane
@@ -171,8 +171,10 @@ def _lane_that_makes(frame: Any) -> Lane | None:
         if frame.f_code is _THREAD_INIT:  # the one by which a thread tells that it has started
             return None
         frame = frame.f_back
-    is_machinery = frame is None or LOCK_MACHINERY[frame.f_globals.get("__name__")]
-    return None if is_machinery else lane
+    if frame is None or LOCK_MACHINERY[frame.f_globals.get("__name__")]:
+        return None
+    # Libraries make locks when they are imported, in the first process that does so and cell.
+    return None if frame.f_code.co_filename.startswith(LIBRARY_ROOTS) else lane
 
 
 def shared_rlock() -> Any:
