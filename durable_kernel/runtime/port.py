@@ -2,9 +2,8 @@
 
 The one place where an effect meets the journal.
 
-Order of a live call: pending observations of every lane and the announcement leave in one
-`write()`; an act's announcement is synced (rule 2); only then is the step handed out. Everything
-the port does runs under one lock, with SIGINT deferred (H5).
+Positions, lanes and questions are here; what is written of calls is in `recording`. Everything the
+port does runs under one lock, with SIGINT deferred (H5).
 
 The latch (H3): once the run diverged or stopped, every later `begin` and every crossing raises it,
 whatever was caught meanwhile.
@@ -26,20 +25,16 @@ from durable_kernel.errors import (
     RunSuspendedError,
     Stop,
 )
-from durable_kernel.history import CallHistory, Noted, Record, Resolved
+from durable_kernel.history import CallHistory, Noted
 from durable_kernel.journal import Journal
 from durable_kernel.ports import (
-    REPEATABLE,
-    Act,
     AnswerParser,
     Call,
     CountedLock,
     Ending,
-    ErrorFacts,
     HostRules,
     Lane,
     Outcome,
-    Repeat,
     Step,
     machinery,
 )
@@ -59,21 +54,18 @@ from durable_kernel.runtime.doubts import Doubts
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.obtaining import obtain, take_lock
 from durable_kernel.runtime.parking import Parked
-from durable_kernel.runtime.pending import Packed, Pending, lost_sentence
+from durable_kernel.runtime.pending import lost_sentence
+from durable_kernel.runtime.recording import Recording
 from durable_kernel.runtime.reusing import drawn_before, made_before, step_key
 from durable_kernel.runtime.sources import RecordedSource, source_of
-from durable_kernel.runtime.steps import LiveStep, RecordedStep, StepKey, UnjournaledStep
+from durable_kernel.runtime.steps import RecordedStep, StepKey, UnjournaledStep
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.world import World
 
 __all__ = ["RunPort"]
 
-_KEYBOARD = "builtins:KeyboardInterrupt"
-_INTERRUPTS = frozenset({_KEYBOARD, "asyncio.exceptions:CancelledError"})  # sync cells, async ones
-_DECLARED = Repeat(float("inf"), "declared idempotent")
 
-
-class RunPort:
+class RunPort(Recording):
     """Implements `ports.Port` for one run; pointed at one position after the other."""
 
     def __init__(
@@ -88,26 +80,15 @@ class RunPort:
         leave: Callable[[int], None],
         hosts: HostRules | None = None,
     ) -> None:
+        super().__init__(journal, storing, world=world, interrupts=interrupts)
         self.run_id = journal.run_id
         self.hosts = hosts or HostRules()
         self.secrets = secrets
         self.latch: Stop | None = None
-        self.closed: Stop | None = None
         self.position = -1
-        self.lock = threading.RLock()
-        self.interrupts = interrupts
-        self.interrupts_recorded = 0
         self.interruption: tuple[str, int] | None = None
-        self.cut_call: tuple[str, int] | None = None
-        self._journal = journal
-        self._storing = storing
-        self._world = world
         self.where = world.where
-        self._replay = PositionReplay(None, is_open=True)
-        self._pending = Pending(journal, storing)
         self._sources: list[RecordedSource] = []
-        self._open_steps: list[LiveStep] = []
-        self._main: Lane | None = None
         self.doubts = Doubts(self, world, policy, leave)
         self.crowd = Crowd(self, self._pending)
         self._pending.lanes = self.crowd.turnstile.lanes
@@ -141,30 +122,6 @@ class RunPort:
             self._pending.collect()
             if self._main is not None:
                 self.crowd.leave(self._main)
-
-    def carry(self) -> list[LiveStep]:
-        """Before a new position: calls of other lanes that are under way go with them."""
-        with self.interrupts, self.lock:
-            carried = list(self._open_steps)
-            for step in carried:
-                moved = Outcome(Ending.CARRIED)
-                packed = self._storing.settled(step.lane, step.ordinal, moved, None)
-                self._pending.add_packed([packed])
-            return carried
-
-    def announce_again(self, steps: list[LiveStep]) -> None:
-        """Announce carried calls in the position that has begun."""
-        with self.interrupts, self.lock:
-            for step in steps:
-                verdict = self._replay.ask_call(step.owner.path, step.call)
-                assert isinstance(verdict, GoLive), "the position is new"
-                step.lane, step.ordinal = step.owner.path, verdict.ordinal
-                packed = self._storing.announced(
-                    step.lane, step.ordinal, step.call, step.call.repeat, step.wall_ns
-                )
-                self._pending.add_packed([packed])
-            if steps:
-                self.write_packed([])
 
     def announce_cut(self, lane: Lane, ordinal: int, call: CallHistory) -> CallHistory:
         """Announce a call that was cut in an earlier position where its lane is now."""
@@ -213,32 +170,6 @@ class RunPort:
                 if self._main is not None and not self._main.has_ended:
                     self.interrupts.wake(self._main, stop)
             return self.latch
-
-    def write(self, *records: Record, sync: bool = False) -> None:
-        """Write records behind everything that waits, in one `write()`."""
-        with self.interrupts, self.lock:
-            self.write_packed([self._storing.pack(each) for each in records], sync=sync)
-
-    def write_packed(self, packed: list[Packed], *, sync: bool = False) -> None:
-        """Write packed records behind everything that waits.
-
-        On a full disk what waits goes on waiting.
-        """
-        with self.interrupts, self.lock:
-            self._pending.append(packed, sync=sync)
-
-    def close(self) -> None:
-        """Let threads that are left end at their next effect. The run writes what waits before."""
-        with self.lock:
-            self.closed = RunSuspendedError("the run is closed")
-
-    def close_steps(self) -> None:
-        """At a position's end: whatever was begun and not settled was abandoned (H17)."""
-        with self.interrupts, self.lock:
-            for step in [each for each in self._open_steps if self._is_over(each.owner)]:
-                step.settle(
-                    Outcome(Ending.ABANDONED, None, ErrorFacts("builtins:GeneratorExit", ""))
-                )
 
     # --- ports.Port -------------------------------------------------------------------------------
 
@@ -387,61 +318,9 @@ class RunPort:
 
     # --- steps.Recorder ---------------------------------------------------------------------------
 
-    async def reach(self, step: LiveStep) -> None:
-        await self.crowd.reach(step.owner)
-
-    def record_head(self, step: LiveStep, head: Any) -> None:
-        if not self.crowd.turnstile.is_crowded:
-            with self.lock:  # nothing is written: an interrupt does no harm
-                if self._pending.take_head(step, head):
-                    return
-        with self.interrupts, self.crowd.passing(step.owner) as pace:
-            self._raise_closed()
-            self._pending.add_head(step, head, pace)
-
-    def record_part(self, step: LiveStep, data: bytes) -> None:
-        if not self.crowd.turnstile.is_crowded:
-            with self.lock:  # as for a head
-                if self._pending.take_part(step, data):
-                    return
-        with self.interrupts, self.lock:
-            self._pending.add_part(step, data)
-
-    def record_stray(self) -> None:
-        """Report a stream that is read on after the cell that opened it: that is not recorded."""
-        self._world.crossing("reads on an answer that an earlier cell began to read", is_act=True)
-
-    def record_end(self, step: LiveStep, outcome: Outcome) -> None:
-        if self.latch is not None and outcome.ending is Ending.ABANDONED:
-            self.forget(step)  # by the stop, not by the cell: whoever goes on makes the call again
-            return
-        with self.interrupts, self.crowd.passing(step.owner, outcome.ending) as pace:
-            if self.closed is not None:
-                self._raise_closed()
-            self.forget(step)
-            if outcome.ending is Ending.ABANDONED:
-                self._note_cut(step, outcome)
-            changed = None
-            if step.generators_before is not None:
-                changed = self._world.generators_after(step.generators_before)
-            lost_by = self._pending.settle(step, outcome, changed, pace)
-        if lost_by is not None:
-            self._world.tell(
-                f"{self._world.where()}: the answer of {step.label} could not be recorded: "
-                f"{lost_by.path.parent} has no room ({lost_by.reason}). The cell has it, but after "
-                "a crash the run cannot be replayed past here."
-            )
-
-    def _note_cut(self, step: LiveStep, outcome: Outcome) -> None:
-        """Keep in mind the call that an interrupt ended, until another one begins."""
-        by = outcome.error.type_path if outcome.error is not None else ""
-        if by in _INTERRUPTS:
-            self.cut_call = (step.lane, step.ordinal)
-            self.interrupts_recorded += by == _KEYBOARD
-
     # --- inside -----------------------------------------------------------------------------------
 
-    def _raise_closed(self) -> None:
+    def raise_closed(self) -> None:
         """End a thread that outlives its run: nothing of it can be recorded any more."""
         if self.closed is not None:
             raise self.closed.with_traceback(None)
@@ -503,7 +382,7 @@ class RunPort:
         if self.crowd.turnstile.is_crowded and not verdict.back:
             turns = StepTurns(self.crowd, lane, verdict, is_async=is_async)
             parts = turns.ending(parts) if not is_async else parts
-        return RecordedStep(outcome, self._head(call), parts, key, turns)
+        return RecordedStep(outcome, self.head_of(call), parts, key, turns)
 
     def _outcome(self, call: CallHistory) -> Outcome:
         """Read a recorded outcome. What can't be read stops the run: nobody may go on without."""
@@ -521,7 +400,7 @@ class RunPort:
                 )
             ) from error
 
-    def _head(self, call: CallHistory) -> Any:
+    def head_of(self, call: CallHistory) -> Any:
         """Read what a stream told first; as `_outcome`, but nothing of it executes."""
         try:
             return self._storing.head_of(call)
@@ -529,84 +408,6 @@ class RunPort:
             raise self.set_latch(
                 RunSuspendedError(f"{self._world.where()}: {call.announced.label}: {error}")
             ) from error
-
-    def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
-        if call.act is Act.OBSERVATION and not self.crowd.turnstile.is_crowded:
-            return self._observe(lane, call, ordinal, key)
-        repeat = _DECLARED if REPEATABLE.get() else call.repeat
-        is_synced = call.act in (Act.REMOTE, Act.PROCESS, Act.COMMIT)
-        wall_ns = self._world.wall_ns()
-        packed = self._storing.announced(lane.path, ordinal, call, repeat, wall_ns)
-        self.cut_call = None
-        try:
-            if is_synced:
-                self._require_ballast()
-            self.write_packed([packed], sync=is_synced)
-        except JournalFullError as error:
-            # User code sees this, and may go on: so it is an outcome, written when there is room.
-            refused = self._storing.settled(lane.path, ordinal, Outcome.of_error(error), None)
-            self._pending.add_packed([packed, refused])
-            raise
-        self._pending.count(call.kind)
-        return self.make_live(lane, ordinal, key, call, wall_ns=wall_ns)
-
-    def _observe(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
-        """Begin an observation: its announcement need not be on disk, only what it may rest on."""
-        wall_ns = self._world.wall_ns()
-        self.cut_call = None
-        try:
-            self._pending.write_before_egress()
-        except JournalFullError as error:
-            announced = self._storing.announced(lane.path, ordinal, call, call.repeat, wall_ns)
-            refused = self._storing.settled(lane.path, ordinal, Outcome.of_error(error), None)
-            self._pending.add_packed([announced, refused])
-            raise
-        self._pending.count(call.kind)
-        step = self.make_live(lane, ordinal, key, call, wall_ns=wall_ns)
-        self._pending.begin_whole(step)
-        return step
-
-    def make_live(
-        self,
-        lane: Lane,
-        ordinal: int,
-        key: StepKey,
-        call: Call,
-        cut: CallHistory | None = None,
-        wall_ns: int = 0,
-    ) -> LiveStep:
-        step = LiveStep(
-            self,
-            call=call,
-            wall_ns=wall_ns if cut is None else cut.announced.wall_ns,
-            owner=lane,
-            ordinal=ordinal,
-            key=key,
-            cut=cut,
-        )
-        if cut is not None:
-            step.go_on_behind(self._head(cut), self._storing.parts_of(cut))
-        if call.runs_user_code:
-            step.generators_before = self._world.generators_before()
-        self._open_steps.append(step)
-        return step
-
-    def forget(self, step: LiveStep) -> None:
-        if step in self._open_steps:
-            self._open_steps.remove(step)
-
-    def write_resolved(self, decision: Resolved) -> None:
-        """Write a user's decision, synced."""
-        self.write_packed([self._storing.resolved(decision)], sync=True)
-
-    def _require_ballast(self) -> None:
-        if not self._journal.has_ballast and not self._journal.restore_ballast():
-            raise JournalFullError(
-                self._journal.folder, 64 * 1024, "the reserve for outcomes is used up"
-            )
-
-    def _is_over(self, lane: Lane) -> bool:
-        return lane.has_ended or lane is self._main or lane not in self.crowd.turnstile.lanes
 
     def _is_foreign(self, lane: Lane) -> bool:
         """Tell whether somebody asks who is not this lane's line of control, or one that is over.
