@@ -1,7 +1,7 @@
 """Blocks with several lanes: threads, pools, tasks, queues, and threads that outlive their cell.
 
-Each request of a block goes to a path of its own, so a witness can count them; their answers come in
-an order that nobody can foretell. What is noted depends on that order.
+Each request of a block goes to a path of its own, so a witness can count them; their answers come
+in an order that nobody can foretell. What is noted depends on that order.
 """
 
 from __future__ import annotations
