@@ -23,7 +23,7 @@ from durable_kernel.errors import DurableError, Stop, WorldClosedError
 from durable_kernel.history import Crossed, Resolved
 from durable_kernel.journal import Inbox
 from durable_kernel.ports import CURRENT_LANE, INSIDE_EFFECT, machinery
-from durable_kernel.runtime.inbox import parse_resolution
+from durable_kernel.runtime.inbox import AskedResolution, parse_resolution
 from durable_kernel.runtime.parking import Parked, decide
 
 __all__ = ["Generators", "World"]
@@ -142,26 +142,37 @@ class World:
         self._generators.restore(state)
 
     def queued_resolution(self, parked: Parked) -> Resolved | None:
-        """Return a decision about this call that another process put into the inbox.
+        """Return the last decision about this call that another process put into the inbox.
 
-        A bad one is told and dropped.
+        What was decided before it is void: a retry that waits behind another one would make the
+        call once more after the next crash. A bad decision is told and dropped.
         """
         if self._inbox is None:
             return None
-        for name, payload in self._messages(self._inbox):
+        announced_ns = parked.recorded.announced.wall_ns
+        found: list[tuple[str, AskedResolution]] = []
+        for name, payload in self._messages(self._inbox):  # oldest first
             asked = parse_resolution(payload)
-            announced_ns = parked.recorded.announced.wall_ns
             if asked is None or not asked.is_about(parked.name, announced_ns):
                 continue
-            if parked.was_decided_by(name):
-                self._inbox.take(name)
-                continue
+            found.append((name, asked))
+            if parked.was_decided_by(name):  # a crash kept it, and none before it, from going
+                self._take(found)
+        while found:
+            name, asked = found.pop()
+            self._take(found)
             try:
                 return decide(parked, asked.choice, asked.answer, self.wall_ns(), name)
             except DurableError as error:
                 self._inbox.take(name)
                 self.tell(str(error))
         return None
+
+    def _take(self, messages: list[tuple[str, AskedResolution]]) -> None:
+        """Put messages away, the oldest first, so that a crash leaves the last one."""
+        assert self._inbox is not None, "messages come from it"
+        while messages:
+            self._inbox.take(messages.pop(0)[0])
 
     def _messages(self, inbox: Inbox) -> list[tuple[str, bytes]]:
         """Return what was signed by the user; the rest is told once and put aside."""
