@@ -26,6 +26,9 @@ class ForgetfulStep:
         self.parts: list[bytes] = []
         self.largest_bytes = 0
 
+    async def turn(self) -> None:
+        pass
+
     def set_head(self, head: Any) -> None:
         pass
 

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_nothing_is_drawn_for_who_has_no_lane() -> None:
 
     def cell() -> None:
         thread = threading.Thread(target=lambda: found.append(os.urandom(4)))
-        thread.start()
+        Context().run(thread.start)
         thread.join()
 
     with port.cell():
