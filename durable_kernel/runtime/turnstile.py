@@ -86,14 +86,17 @@ class Turnstile:
     def is_at_rest(self, me: Lane | None, *, but_for: object | None = None) -> bool:
         """Tell whether every lane but this one waits; lanes of the loop `but_for` do not count."""
         loops: set[asyncio.AbstractEventLoop] = set()
+        blocked: set[object] = set()  # by a task that waits inside: what is ready there can't run
         for lane in self.lanes:
             if lane.loop is not None:
                 loops.add(cast("asyncio.AbstractEventLoop", lane.loop))
+                if lane is not me and is_resting(lane) and _runs_now(lane):
+                    blocked.add(lane.loop)
             if lane is me or is_resting(lane) or (lane.loop is but_for is not None):
                 continue
             if lane.at_work or lane.loop is None or _runs_now(lane):
                 return False
-        return not any(_has_ready(loop, me) for loop in loops if loop is not but_for)
+        return not any(_has_ready(loop, me) for loop in loops - blocked if loop is not but_for)
 
     def is_patience_over(self, me: Lane | None) -> bool:
         """Tell whether the lanes that run have kept the others long enough."""
