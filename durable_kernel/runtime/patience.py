@@ -53,6 +53,8 @@ class Patience:
     def __init__(self) -> None:
         self._passes = -1
         self._seen: dict[int, _Seen] = {}
+        self._blocked: dict[int, float] = {}
+        """CPU time with which a thread was found blocked: it is, until it has used more."""
 
     def is_over(self, passes: int, running: Iterable[Lane]) -> bool:
         """Tell whether every lane that runs has had its time. `passes` counts who went on."""
@@ -67,6 +69,8 @@ class Patience:
 
     def _is_tired(self, ident: int, now: float) -> bool:
         used_s = cpu_s(ident) if ident else None
+        if used_s is not None and self._blocked.get(ident) == used_s:
+            return True
         seen = self._seen.get(ident)
         if seen is None:
             self._seen[ident] = _Seen(used_s or 0.0, used_s or 0.0, now)
@@ -75,4 +79,7 @@ class Patience:
             return now - seen.changed_at > CPU_S_MAX
         if used_s != seen.used_s:
             seen.used_s, seen.changed_at = used_s, now
-        return used_s - seen.began_with_s > CPU_S_MAX or now - seen.changed_at > IDLE_S_MAX
+        if now - seen.changed_at > IDLE_S_MAX:
+            self._blocked[ident] = used_s
+            return True
+        return used_s - seen.began_with_s > CPU_S_MAX
