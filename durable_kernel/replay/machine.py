@@ -187,17 +187,6 @@ class PositionReplay:
         self._words_taken[lane] = self._words_taken.get(lane, 0) + 1
         return self._words[lane].popleft()
 
-    def lane_of_word(self, kind: str, ending: str) -> str | None:
-        """Find the lane with a recorded word of this kind whose value is a text that ends so."""
-        if self._text_words is None:
-            self._text_words = {
-                (word.kind, word.value.rpartition("/")[2]): lane
-                for lane, words in self._words.items()
-                for word in words
-                if isinstance(word.value, str)
-            }
-        return self._text_words.get((kind, ending))
-
     def may_draw(self, lane: str, kind: str) -> bool:
         """Tell whether a draw can be answered here: it is recorded, or the position is open."""
         return self.is_open or bool(self._drawn.get((lane, kind)))
@@ -218,18 +207,6 @@ class PositionReplay:
     def untaken_soft(self) -> int:
         """Count the soft values of the columns that nobody asked for at all."""
         return sum(map(len, self._soft.values()))
-
-    def unmet(self) -> Diverges | None:
-        """At a committed position's end: what the journal recorded and the code never asked for."""
-        if not self.hard_left:
-            return None
-        for lane, recorded in self._calls.items():
-            done = self._next.get(lane, 0)
-            if done < len(recorded):
-                return Diverges(recorded[done].announced.label, "nothing more", (), _EDIT_HINT)
-        kinds = [f"a draw of {kind}" for (_, kind), column in self._drawn.items() if column]
-        kinds += [f"{words[0].kind} of lane {lane}" for lane, words in self._words.items() if words]
-        return Diverges(min(kinds), "nothing more", (), _EDIT_HINT)
 
     def unmet_by(self, lane: str) -> Diverges | None:
         """At a lane's end: what the journal recorded for it and it never asked for."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["obtain", "take_lock"]
 
 _monotonic = time.monotonic
-_WAITED_S = 0.05
 T = TypeVar("T")
 
 

@@ -188,7 +188,7 @@ def test_passwords_in_urls_are_secrets_in_any_variable() -> None:
     ("name", "value"),
     [
         ("PATH", "/usr/bin:/bin"),
-        ("PWD", "/srv/work/here"),
+        ("PWD", "a folder of the project"),
         ("TOKEN", "short"),
         ("SSH_KEY", "/srv/keys/of/ssh"),
         ("DURABLE_KEY_FILE", "relative/key-file"),

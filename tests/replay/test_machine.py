@@ -200,7 +200,7 @@ def test_what_a_committed_cell_never_asked_for_is_named(
     for question in asked:
         ask(replay, question)
 
-    found = replay.unmet()
+    found = replay.unmet_by("")
     assert (found.recorded if found is not None else "") == unmet
 
 

@@ -486,18 +486,3 @@ def test_a_parked_asynchronous_call_lets_the_loop_go_on(
 
     assert ticks[0] >= 10
     assert session.namespace["x"] == "pay: done"
-
-
-def test_a_decision_that_waits_behind_another_one_is_void(
-    notebook: Notebook, service: Service
-) -> None:
-    """Rule 5: a second retry, queued before the first was taken, would make the act once more."""
-    notebook.died(PAYS)
-    for name in ("first", "second"):
-        queue_resolution(notebook.inbox(), name, AskedResolution("0.0", "retry", None))
-
-    with notebook.session() as session:
-        session.recover()
-
-    assert service.requests == ["pay", "pay", "thank"]  # the one in doubt, and one retry
-    assert notebook.inbox().pending() == []

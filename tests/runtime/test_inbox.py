@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from durable_kernel.runtime.inbox import parse_resolution
+from durable_kernel.runtime.inbox import AskedResolution, parse_resolution, queue_resolution
+from tests.runtime.notebooks import Notebook, Service
 
 MESSAGES = {
     "empty": b"",
@@ -21,3 +22,19 @@ MESSAGES = {
 @pytest.mark.parametrize("payload", MESSAGES.values(), ids=MESSAGES.keys())
 def test_what_is_no_decision_never_reaches_the_waiting_call(payload: bytes) -> None:
     assert parse_resolution(payload) is None
+
+
+def test_a_decision_that_waits_behind_another_one_is_void(
+    notebook: Notebook, service: Service
+) -> None:
+    """Rule 5: a second retry, queued before the first was taken, would make the act once more."""
+    notebook.die_during("pay")
+    notebook.died("x = service.ask('pay'); y = service.ask('thank')")
+    for name in ("first", "second"):
+        queue_resolution(notebook.inbox(), name, AskedResolution("0.0", "retry", None))
+
+    with notebook.session() as session:
+        session.recover()
+
+    assert service.requests == ["pay", "pay", "thank"]  # the one in doubt, and one retry
+    assert notebook.inbox().pending() == []
