@@ -4,9 +4,8 @@ A notification, a lock, the end of a thread, the beginning of one. The rule of t
 it: *a lane that rested runs again only through here*, one at a time. What was obtained is a word of
 the lane; on replay it is waited for again, and taken at its turn.
 
-Locks are recorded less often: who took a free one while everybody else rested needs no word, the
-turns around it say the same. Each lock counts how often it was taken; a word holds the lane's own
-count and the lock's, so that the recorded order per lock is kept whatever the threads do (H6).
+Each taking of a lock that lanes share is a word, also where everybody else rested: a kill leaves a
+prefix of that order, and a replay that knew only some of it could not keep the rest.
 """
 
 from __future__ import annotations
@@ -107,7 +106,6 @@ class _LockTurn:
         self._began_at = _monotonic()
         self._over_at = None if timeout_s is None else self._began_at + timeout_s
         self._has_got = False
-        self.rests = True
 
     @property
     def _kind(self) -> str:
@@ -131,7 +129,6 @@ class _LockTurn:
             return True
 
     def attempt(self) -> tuple[bool] | None:
-        self.rests = True
         crowd, lane = self._crowd, self._lane
         replay = crowd.port.replay
         following = replay.next_word(lane.path)
@@ -209,7 +206,7 @@ def take_lock(
     if turn.at_once():
         return True
     try:
-        return _waited(crowd, lane, turn.attempt, lambda: turn.rests)[0]
+        return _waited(crowd, lane, turn.attempt)[0]
     except BaseException:
         turn.undo()
         raise
@@ -219,11 +216,8 @@ def _waited(
     crowd: Crowd,
     lane: Lane,
     attempt: Callable[[], T | None],
-    rests: Callable[[], bool] = lambda: True,
 ) -> T:
-    return crowd.turnstile.wait(
-        lane, attempt, is_patient=lambda: crowd.is_live_for(lane), rests=rests
-    )
+    return crowd.turnstile.wait(lane, attempt, is_patient=lambda: crowd.is_live_for(lane))
 
 
 def _take(crowd: Crowd, lane: Lane, number: int) -> None:

@@ -136,12 +136,10 @@ class Turnstile:
         attempt: Attempt[T],
         *,
         is_patient: Callable[[], bool] = lambda: False,
-        rests: Callable[[], bool] = lambda: True,
     ) -> T:
         """Try until the attempt gives something. Raises the latch; a stall sets it.
 
         `is_patient`: a live lane may wait for another one as long as it likes; no stall then.
-        `rests`: whether it counts as resting meanwhile; who goes on without a turn does not.
         """
         waker = self._wakers[me.path] = allocate_lock()
         waker.acquire()
@@ -153,7 +151,7 @@ class Turnstile:
                     got = self._try(me, attempt)
                     if got is not None:
                         return got
-                    me.is_at_gate = rests()
+                    me.is_at_gate = True
                 if (sentence := watch.look()) is not None and not is_patient():
                     raise self._on_stall(sentence)
                 is_nudged = waker.acquire(timeout=delay)
