@@ -8,8 +8,12 @@ begins with "only on": they name a platform or an interpreter that no package ca
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
+import sys
+import threading
+import time
 from pathlib import Path
 
 import hypothesis
@@ -25,6 +29,8 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 missing_tools = pytest.StashKey[set[str]]()
+exit_status = pytest.StashKey[int]()
+THREADS_END_S = 10.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,6 +64,24 @@ def _unexcused(config: pytest.Config) -> list[str]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _is_required() and _unexcused(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    session.config.stash[exit_status] = int(session.exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Never hang after the last test: a thread that a broken test left behind ends the process.
+
+    The interpreter would wait for it, and whoever waits for the interpreter would see no result.
+    """
+    ends_at = time.monotonic() + THREADS_END_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(ends_at - time.monotonic(), 0))
+            if thread.is_alive():
+                sys.stdout.flush()
+                print(f"a test left a thread that does not end: {thread.name}", file=sys.stderr)
+                faulthandler.dump_traceback(file=sys.__stderr__)
+                os._exit(config.stash.get(exit_status, 0) or int(pytest.ExitCode.INTERNAL_ERROR))
 
 
 def pytest_terminal_summary(

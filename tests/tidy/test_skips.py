@@ -1,4 +1,4 @@
-"""A skip for want of a program is counted, and fails where programs are required."""
+"""A skip for want of a program is counted, and fails where programs are required; a run ends."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ CASES = {
     "library": "def test_a(): pytest.importorskip('no_such_library')\n",
     "file": "pytest.importorskip('no_such_library')\ndef test_a(): raise AssertionError\n",
     "expected": "@pytest.mark.xfail\ndef test_a(): raise AssertionError\n",
+    "thread": "import threading\ndef test_a():\n    hold = threading.Lock()\n    hold.acquire()\n"
+    "    threading.Thread(target=hold.acquire, name='stays').start()\n",
     "passing": "@pytest.mark.needs_tool('sh')\ndef test_a(): pass\n",
 }
 
@@ -62,3 +64,11 @@ def test_what_no_package_could_supply_does_not_fail(tmp_path: Path, case: str) -
     status, output = run_case(tmp_path, case, are_tools_required=True)
 
     assert status == 0, output
+
+
+@pytest.mark.slow
+def test_a_thread_that_stays_fails_the_run_instead_of_hanging_it(tmp_path: Path) -> None:
+    status, output = run_case(tmp_path, "thread", are_tools_required=False)
+
+    assert status == pytest.ExitCode.INTERNAL_ERROR
+    assert "left a thread that does not end: stays" in output
