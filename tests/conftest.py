@@ -80,7 +80,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             if thread.is_alive():
                 sys.stdout.flush()
                 print(f"a test left a thread that does not end: {thread.name}", file=sys.stderr)
-                faulthandler.dump_traceback(file=sys.__stderr__)
+                faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
                 os._exit(config.stash.get(exit_status, 0) or int(pytest.ExitCode.INTERNAL_ERROR))
 
 
