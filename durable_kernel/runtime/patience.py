@@ -1,9 +1,13 @@
 """Patience: how long lanes that run keep the others from going on.
 
 Counted in their own CPU time, so that a busy machine does not change what is recorded: a lane that
-has computed for CPU_S_MAX since somebody was let go on, or that has used none for IDLE_S_MAX (it is
-blocked where no mark tells so), keeps nobody any longer. Where the system tells no CPU time of
-threads, wall time counts.
+has computed for CPU_S_MAX since somebody was let go on, or that is blocked where no mark tells so,
+keeps nobody any longer. Where the system tells no CPU time of threads, wall time counts.
+
+Blocked is who has used no CPU time for IDLE_S_MAX, and, where the kernel tells what a thread does,
+already who sleeps and has not run for ASLEEP_S. One that waits for the interpreter's lock wakes
+each switch interval to ask for it, which takes CPU time; one that waits for a processor does not
+sleep. So neither a crowd of computing threads nor a busy machine looks blocked.
 """
 
 from __future__ import annotations
@@ -16,10 +20,12 @@ from dataclasses import dataclass
 
 from durable_kernel.ports import Lane
 
-__all__ = ["CPU_S_MAX", "IDLE_S_MAX", "Patience", "cpu_s"]
+__all__ = ["ASLEEP_S", "CPU_S_MAX", "IDLE_S_MAX", "Patience", "cpu_s", "is_asleep"]
 
 CPU_S_MAX = 0.02
 IDLE_S_MAX = 0.1
+ASLEEP_S = 0.012
+"""More than two switch intervals of the interpreter; where those are longer, that many."""
 _monotonic = time.monotonic
 
 
@@ -36,6 +42,18 @@ def cpu_s(ident: int) -> float | None:
         return time.clock_gettime(~number << 3 | 6)  # the clock id that pthread_getcpuclockid makes
     except OSError:  # it has ended
         return None
+
+
+def is_asleep(ident: int) -> bool:
+    """Tell whether a thread of this process sleeps in the kernel. False where nobody tells."""
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    if thread is None or thread.native_id is None:
+        return False
+    try:
+        with open(f"/proc/self/task/{thread.native_id}/stat", "rb") as file:  # noqa: PTH123 - quick
+            return file.read().rpartition(b") ")[2][:1] == b"S"
+    except OSError:  # it has ended, or the system has no such files
+        return False
 
 
 @dataclass(slots=True)
@@ -79,7 +97,12 @@ class Patience:
             return now - seen.changed_at > CPU_S_MAX
         if used_s != seen.used_s:
             seen.used_s, seen.changed_at = used_s, now
-        if now - seen.changed_at > IDLE_S_MAX:
+        idle_s = now - seen.changed_at
+        asleep_s = max(ASLEEP_S, 2.2 * sys.getswitchinterval())
+        if idle_s > IDLE_S_MAX or (
+            # It may have run between the two looks, and be asleep again.
+            idle_s > asleep_s and is_asleep(ident) and cpu_s(ident) == used_s
+        ):
             self._blocked[ident] = used_s
             return True
         return used_s - seen.began_with_s > CPU_S_MAX
