@@ -176,6 +176,7 @@ class Reading:
         self.seed = 0
         self.size_bytes = 0
         self.torn: TornTail | None = None
+        self._is_at_end = False
         self._start = start
         self._user_key = key if start is None else None
         self._key: bytes | None = None
@@ -216,7 +217,7 @@ class Reading:
                 finally:
                     os.close(fd)
                 offset = SEGMENT_HEADER_BYTES
-                if self.torn is not None:
+                if self.torn is not None or self._is_at_end:
                     break
         self._check_prefix_is_whole()
 
@@ -326,6 +327,7 @@ class Reading:
         if not window:
             # The journal may have grown and rotated since: a segment with a successor is complete.
             if not segment_path(self.folder, number + 1).exists():
+                self._is_at_end = True  # one that comes after this look may begin further on
                 return None
             return self._read_at(fd, place, READ_BYTES) or None
         if self.lsn < self._foreign_lsn_max < ALL_FOREIGN:

@@ -99,6 +99,34 @@ def test_a_reader_stops_silently_at_a_torn_tail(tmp_path: Path) -> None:
     assert segment_bytes(folder) == torn
 
 
+class LateReading(Reading):
+    """The writer goes on right after the reader has found no successor."""
+
+    def __init__(self, folder: Path, go_on: Callable[[], None]) -> None:
+        super().__init__(folder, run_id=RUN_ID, key=KEY)
+        self._go_on = go_on
+
+    def _grow(self, fd: int, number: int, window: bytes) -> bytes | None:
+        grown = super()._grow(fd, number, window)
+        if grown is None:
+            self._go_on()
+        return grown
+
+
+def test_a_segment_that_comes_after_the_last_look_is_left_to_the_next_reader(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    frames = write_mixed(folder)
+    whole = segment_bytes(folder)
+    lay_out(folder, {1: whole[1][: frames[1].offset]})
+
+    reading = LateReading(folder, lambda: lay_out_in_place(folder, whole))
+
+    assert list(reading.frames()) == frames[:1]
+    assert read(folder) == frames
+
+
 GROW = """
 import sys
 from pathlib import Path
@@ -118,10 +146,11 @@ def test_readers_of_a_busy_journal_see_a_prefix_every_time(tmp_path: Path) -> No
     )
 
     counts = [0]
-    while writer.poll() is None:
-        lsns = [frame.lsn for frame in scan(folder, run_id=RUN_ID, key=KEY)]
-        assert lsns == list(range(1, len(lsns) + 1))
-        counts.append(len(lsns))
+    with writer:
+        while writer.poll() is None:
+            lsns = [frame.lsn for frame in scan(folder, run_id=RUN_ID, key=KEY)]
+            assert lsns == list(range(1, len(lsns) + 1))
+            counts.append(len(lsns))
 
     assert writer.returncode == 0
     assert counts == sorted(counts)
