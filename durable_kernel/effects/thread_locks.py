@@ -174,7 +174,17 @@ def _lane_that_makes(frame: Any) -> Lane | None:
     if frame is None or LOCK_MACHINERY[frame.f_globals.get("__name__")]:
         return None
     # Libraries make locks when they are imported, in the first process that does so and cell.
-    return None if frame.f_code.co_filename.startswith(LIBRARY_ROOTS) else lane
+    return None if _file_of(frame).startswith(LIBRARY_ROOTS) else lane
+
+
+def _file_of(frame: Any) -> str:
+    """Return the file whose code runs. The `__init__` of a data class has that of its class."""
+    path: str = frame.f_code.co_filename
+    if not path.startswith("<"):
+        return path
+    made = frame.f_globals.get("__name__") or type(frame.f_locals.get("self")).__module__
+    module = None if made == "__main__" else sys.modules.get(made)
+    return getattr(module, "__file__", None) or path
 
 
 def shared_rlock() -> Any:

@@ -6,14 +6,17 @@ import copy
 import inspect
 import pickle
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import ModuleType
 
 import pytest
 
 from durable_kernel.effects import threads
+from durable_kernel.effects.callers import LIBRARY_ROOTS
 from durable_kernel.ports import CURRENT_LANE, Lane
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
 
@@ -185,3 +188,41 @@ def test_queues_of_machinery_keep_their_own_locks() -> None:
 
     assert type(makers["things"].mutex) is type(_OUTSIDE_LOCK)  # type: ignore[attr-defined]
     assert type(makers["event"]._cond._lock) is type(_OUTSIDE_LOCK)  # type: ignore[attr-defined]
+
+
+_GENERATED = """
+import {maker}, threading
+
+@{maker}.{decorator}
+class Queue:
+    lock: object = {maker}.{factory}=threading.RLock)
+
+def make():
+    return Queue()
+"""
+
+
+@pytest.mark.usefixtures("lane")
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"maker": "dataclasses", "decorator": "dataclass", "factory": "field(default_factory"},
+        {"maker": "attrs", "decorator": "define", "factory": "field(factory"},
+    ],
+    ids=lambda words: words["maker"],
+)
+@pytest.mark.parametrize("is_library", [True, False])
+def test_a_generated_init_makes_locks_as_its_class_does(
+    monkeypatch: pytest.MonkeyPatch, words: dict[str, str], is_library: bool
+) -> None:
+    """A library's event loop looks at the type of the lock that it made so."""
+    name = "a_module"
+    module = ModuleType(name)
+    folder = LIBRARY_ROOTS[0] if is_library else "/somewhere/"
+    path = module.__file__ = f"{folder}{name}.py"
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(_GENERATED.format(**words), path, "exec"), module.__dict__)
+
+    made = [module.make().lock, module.Queue().lock]
+
+    assert [type(each).__module__ == "_thread" for each in made] == [is_library] * 2
