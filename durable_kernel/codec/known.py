@@ -85,6 +85,8 @@ class KnownSecrets:
         """Bytes of the longest form."""
         self.is_armed = False
         """Whether anything is looked for. Plain, because each frame asks."""
+        self.forms_count = 0
+        """How many forms are looked for; it never shrinks."""
 
     def __repr__(self) -> str:
         return f"<KnownSecrets, {len(self._found[0])} forms>"  # never a value
@@ -139,6 +141,7 @@ class KnownSecrets:
             self._bytes_pattern = re.compile(b"|".join(map(re.escape, encoded)))
             self._beginnings = tuple(each[:_BEGINNING] for each in encoded)
             self._found = texts, encoded
+            self.forms_count = len(texts)
             self.is_armed = True
         return True
 

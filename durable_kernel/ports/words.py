@@ -260,8 +260,14 @@ class Port(Protocol):
         (None: JSON value).
         """
 
+    def recall(self, lane: Lane, call: Call) -> tuple[Any] | None:
+        """Find the value of a call in the journal. None: `begin` says what there is.
+
+        The short way for a call without head and parts. Nothing happens when it gives None.
+        """
+
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
-        """Do the same without blocking the event loop while parked."""
+        """Do the same as `begin` without blocking the event loop while parked."""
 
     def put_in_doubt(
         self, lane: Lane, call: Call, step: Step, found: str, answer: AnswerParser | None = None

@@ -17,11 +17,12 @@ even after the switch, since outputs that a person saw may rest on it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from durable_kernel.history import Announced, CallHistory, PositionHistory, Turned
+from durable_kernel.history import Announced, CallHistory, PositionHistory, Settled, Turned
 from durable_kernel.ports import Call
 from durable_kernel.replay.order import TurnOrder
 
@@ -43,6 +44,7 @@ _ORDER_HINT = (
     "the same call stands later in the journal, so the order differs. Iterating a set of plain "
     "objects does that (their order follows memory addresses); sort it, or iterate a list."
 )
+_MISSING = object()
 _EDIT_HINT = "the cell or a module it uses was edited, a package was upgraded, or an input differs."
 
 
@@ -109,8 +111,12 @@ class PositionReplay:
     ) -> None:
         self.is_open = is_open
         self.donor = donor
-        self._calls: dict[str, list[CallHistory]] = dict(history.calls) if history else {}
-        self._next: dict[str, int] = {}
+        self._calls = {
+            lane: deque(calls) for lane, calls in (history.calls if history else {}).items()
+        }
+        self._own_calls = self._calls.setdefault("", deque())
+        self._next = {lane: len(calls) for lane, calls in self._calls.items()}
+        """The ordinal of a lane's first call behind those that are recorded."""
         self._drawn = {
             key: deque(values) for key, values in (history.hard if history else {}).items()
         }
@@ -122,11 +128,17 @@ class PositionReplay:
         self._text_words: dict[tuple[str, str], str] | None = None
         self.order = TurnOrder(history.turns if history else ())
         columns = (self._calls, self._drawn, self._words)
-        self.hard_left = sum(len(each) for column in columns for each in column.values())
+        left = sum(len(each) for column in columns for each in column.values())
+        self._left_beside = left - len(self._own_calls)
 
     def __repr__(self) -> str:
         state = "live" if self.is_live else f"replaying, {self.hard_left} hard records left"
         return f"<PositionReplay {state}>"
+
+    @property
+    def hard_left(self) -> int:
+        """Count the hard records that nobody asked for yet."""
+        return self._left_beside + len(self._own_calls)
 
     @property
     def is_live(self) -> bool:
@@ -152,29 +164,50 @@ class PositionReplay:
 
     def ask_call(self, lane: str, asked: Call) -> Verdict:
         """Match the next call of a lane. A verdict other than Diverges consumes the record."""
-        recorded = self._calls.get(lane, ())
-        ordinal = self._next.get(lane, 0)
-        if ordinal >= len(recorded):
-            if self.is_open and not self.hard_left:  # of any lane: no need to look at this one
-                self._next[lane] = ordinal + 1
-                return GoLive(ordinal)
-            return self._beyond(lane, asked.label) or self._advance(lane, ordinal, GoLive(ordinal))
-        call = recorded[ordinal]
+        left = self._calls.get(lane)
+        if not left:
+            ordinal = self._next.get(lane, 0)
+            if not (self.is_open and not self.hard_left):  # else no need to look at this lane
+                beyond = self._beyond(lane, asked.label)
+                if beyond is not None:
+                    return beyond
+            self._next[lane] = ordinal + 1
+            return GoLive(ordinal)
+        call = left[0]
         if not is_same_call(call.announced, asked):
-            return self._diverges(recorded[ordinal:], asked, _differences(call.announced, asked))
-        self.hard_left -= 1
-        self._next[lane] = ordinal + 1
+            return self._diverges(left, asked, _differences(call.announced, asked))
+        ordinal = self._next[lane] - len(left)
+        self._take_call(lane)
         return Serve(ordinal, call) if call.is_complete else Unfinished(ordinal, call)
+
+    def take_value(self, asked: Call, is_plain: Callable[[Settled], bool]) -> Settled | None:
+        """Take the next call of the cell's own lane if this is it, and a value all that is there.
+
+        The short way of `ask_call`: None where that has anything else to say than Serve, or where
+        there is more to serve than a value that `is_plain`; then nothing is consumed. What is
+        consumed is so by one operation, so an interrupt needs no deferring.
+        """
+        left = self._own_calls
+        if not left:
+            return None
+        call = left[0]
+        settled = call.settled
+        if settled is None or call.head is not None or call.parts or call.resolved is not None:
+            return None
+        if not (is_same_call(call.announced, asked) and is_plain(settled)):
+            return None
+        left.popleft()
+        return settled
 
     def give_up_taken(self, lane: str) -> None:
         """Take the turns of what a lane has asked for: it was alone then, and did not wait."""
-        self.order.give_up_calls(lane, self._next.get(lane, 0))
+        left = self._calls.get(lane, ())
+        self.order.give_up_calls(lane, self._next.get(lane, 0) - len(left))
 
     def next_call(self, lane: str) -> CallHistory | None:
         """Look at the next recorded call of a lane; nothing is consumed."""
-        recorded = self._calls.get(lane, [])
-        done = self._next.get(lane, 0)
-        return recorded[done] if done < len(recorded) else None
+        left = self._calls.get(lane)
+        return left[0] if left else None
 
     def next_word(self, lane: str) -> tuple[int, Turned] | None:
         """Look at the next word of a lane and its number; None when all are taken."""
@@ -183,7 +216,7 @@ class PositionReplay:
 
     def take_word(self, lane: str) -> Turned:
         """Consume the next word of a lane."""
-        self.hard_left -= 1
+        self._left_beside -= 1
         self._words_taken[lane] = self._words_taken.get(lane, 0) + 1
         return self._words[lane].popleft()
 
@@ -195,7 +228,7 @@ class PositionReplay:
         """Match the next hard observation of a kind."""
         column = self._drawn.get((lane, kind))
         if column:
-            self.hard_left -= 1
+            self._left_beside -= 1
             return ServeValue(column.popleft())
         return self._beyond(lane, f"a draw of {kind}") or GoLive(-1)
 
@@ -215,9 +248,9 @@ class PositionReplay:
         asked = f"the end of lane {lane}" if lane else "nothing more"
         return Diverges(self._first_left(lane), asked, (), _EDIT_HINT)
 
-    def _advance(self, lane: str, ordinal: int, verdict: Verdict) -> Verdict:
-        self._next[lane] = ordinal + 1
-        return verdict
+    def _take_call(self, lane: str) -> None:
+        self._calls[lane].popleft()
+        self._left_beside -= lane != ""
 
     def _beyond(self, lane: str, asked: str) -> Diverges | None:
         if self.is_open and not self._left_in(lane):
@@ -226,7 +259,7 @@ class PositionReplay:
         return Diverges(left or "nothing more in this cell", asked, (), _EDIT_HINT)
 
     def _left_in(self, lane: str) -> bool:
-        if self._next.get(lane, 0) < len(self._calls.get(lane, [])) or self._words.get(lane):
+        if self._calls.get(lane) or self._words.get(lane):
             return True
         return any(column for (of, _), column in self._drawn.items() if of == lane)
 
@@ -234,10 +267,8 @@ class PositionReplay:
         return {*self._calls, *self._words, *(lane for lane, _ in self._drawn)}
 
     def _first_left(self, lane: str) -> str:
-        done = self._next.get(lane, 0)
-        recorded = self._calls.get(lane, [])
-        if done < len(recorded):
-            return recorded[done].announced.label
+        if calls := self._calls.get(lane):
+            return calls[0].announced.label
         if words := self._words.get(lane):
             return f"{words[0].kind} of lane {lane or 'main'}"
         return next(
@@ -248,7 +279,8 @@ class PositionReplay:
     def _diverges(
         self, left: Sequence[CallHistory], asked: Call, differences: tuple[str, ...]
     ) -> Diverges:
-        is_reordered = any(is_same_call(later.announced, asked) for later in left[1:])
+        following = islice(left, 1, None)
+        is_reordered = any(is_same_call(later.announced, asked) for later in following)
         cause = _ORDER_HINT if is_reordered else _EDIT_HINT
         return Diverges(left[0].announced.label, asked.label, differences, cause)
 
@@ -258,8 +290,9 @@ def is_same_call(recorded: Announced, asked: Call | Announced) -> bool:
     ours, theirs = recorded.identity, asked.identity
     if recorded.kind != asked.kind or len(ours) != len(theirs):
         return False
-    for name in ours:  # noqa: SIM110 - `all` with a generator costs three times as much
-        if not _equal(ours, theirs, name):
+    for name, our in ours.items():
+        their = theirs.get(name, _MISSING)
+        if type(our) is not type(their) or not our == their:  # noqa: SIM201 - as `_equal`
             return False
     return True
 

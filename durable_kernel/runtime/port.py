@@ -59,7 +59,7 @@ from durable_kernel.runtime.recording import Recording
 from durable_kernel.runtime.reusing import drawn_before, made_before, step_key
 from durable_kernel.runtime.sources import RecordedSource, source_of
 from durable_kernel.runtime.steps import RecordedStep, StepKey, UnjournaledStep
-from durable_kernel.runtime.storing import Storing
+from durable_kernel.runtime.storing import Storing, is_plain_value
 from durable_kernel.runtime.world import World
 
 __all__ = ["RunPort"]
@@ -187,6 +187,19 @@ class RunPort(Recording):
                     self.crowd.unsettled.discard(lane)
                     break
         return self.doubts.decided(begun)
+
+    def recall(self, lane: Lane, call: Call) -> tuple[Any] | None:
+        if (
+            self.crowd.turnstile.is_crowded
+            or lane is not self._main
+            or (self.latch or self.closed) is not None
+            or lane.root_thread != threading.get_ident()
+            or self._is_foreign(lane)
+        ):
+            return None
+        call = self._storing.redacted_call(call)
+        settled = self._replay.take_value(call, is_plain_value)
+        return None if settled is None else (settled.value,)
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
         call = self._storing.redacted_call(call)

@@ -46,7 +46,7 @@ from durable_kernel.ports import (
 from durable_kernel.runtime.steps import LiveStep
 from durable_kernel.runtime.watching import must_watch, register_answer
 
-__all__ = ["RecordedParts", "Storing", "announcement"]
+__all__ = ["RecordedParts", "Storing", "announcement", "is_plain_value"]
 
 _SECRET_HOLDERS = frozenset({dict, list, tuple})
 _DEPTH_MAX = 100
@@ -95,6 +95,7 @@ class Storing:
         self.records = records
         self.secrets = secrets or KnownSecrets(bytes(32))  # a reader has no use for them
         self._blobs = blobs
+        self._without: tuple[Call | None, int] = None, 0  # the last call that held none of n forms
         self._small_details: Any = None  # of the last call: a hook that can, gives the same again
 
     # --- into the journal -------------------------------------------------------------------------
@@ -114,8 +115,13 @@ class Storing:
         secrets = self.secrets
         if not secrets.is_armed:
             return call
+        known, forms_count = self._without
+        if call is known and forms_count == secrets.forms_count:
+            return call
+        forms_count = secrets.forms_count
         texts = (call.label, *call.identity.values())
         if not any(type(each) is not str or secrets.is_in_text(each) for each in texts):
+            self._without = call, forms_count
             return call
         label, identity = secrets.redact_text(call.label), secrets.redacted(call.identity)
         return replace(call, label=label, identity=identity)
@@ -366,6 +372,21 @@ def _recorded_seconds(repeat: Repeat) -> float | None:
     if seconds == float("inf"):
         return None
     return int(seconds) if seconds == int(seconds) else seconds
+
+
+def is_plain_value(settled: Settled) -> bool:
+    """Tell whether `value` is all that came back, as it stands: `Storing.outcome` adds nothing."""
+    value = settled.value
+    kind = type(value)
+    return not (
+        settled.ending  # Ending.VALUE is 0
+        or settled.blob
+        or settled.sealed
+        or settled.secrets
+        or settled.generators is not None
+        or kind is Sealed
+        or (kind in _SECRET_HOLDERS and _holds(value, Sealed))
+    )
 
 
 def _looks_like_text(data: bytes) -> bool:

@@ -203,6 +203,9 @@ class FakePort:
             self.answered += 1
         return step
 
+    def recall(self, lane: Lane, call: Call) -> tuple[Any] | None:
+        return None
+
     async def begin_async(
         self, lane: Lane, call: Call, answer: AnswerParser | None = None
     ) -> FakeStep:

@@ -110,10 +110,12 @@ def _synchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any]
         if lane is None:
             _warn_unless_nested()
             return function(*args, **kwargs)
+        recalled = lane.port.recall(lane, call)
+        if recalled is not None:
+            return recalled[0]
         begun = lane.port.begin(lane, call)
-        outcome = begun.outcome
-        if outcome is not None:
-            return outcome.value if outcome.ending is Ending.VALUE else _served(outcome, call)
+        if begun.outcome is not None:
+            return _served(begun.outcome, call)
         try:
             with suspended(), _Body(begun):
                 value = function(*args, **kwargs)
@@ -133,6 +135,9 @@ def _asynchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any
         if lane is None:
             _warn_unless_nested()
             return await function(*args, **kwargs)
+        recalled = lane.port.recall(lane, call)
+        if recalled is not None:
+            return recalled[0]
         begun = await lane.port.begin_async(lane, call)
         if begun.outcome is not None:
             await begun.turn()
