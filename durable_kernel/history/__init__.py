@@ -3,6 +3,7 @@
 show, diff, export and UI read only this.
 """
 
+from durable_kernel.history.lives import Life
 from durable_kernel.history.outline import Extent, Outline, PositionOutline
 from durable_kernel.history.record_codec import RecordCodec, blob_list, blob_ref
 from durable_kernel.history.records import (
@@ -52,6 +53,7 @@ __all__ = [
     "Extent",
     "Finished",
     "Head",
+    "Life",
     "Noted",
     "Observed",
     "Opened",

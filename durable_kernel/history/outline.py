@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from durable_kernel.history.lives import Life
 from durable_kernel.history.record_codec import RecordCodec
 from durable_kernel.history.records import (
     Announced,
@@ -170,6 +171,7 @@ class Outline:
     def __init__(self, records: RecordCodec) -> None:
         self._records = records
         self.openers: list[Opened] = []
+        self.lives: list[Life] = []
         self.positions: list[PositionOutline] = []
         self.branches: list[Branched] = []
         self.waiting: list[PositionOutline] = []
@@ -227,6 +229,8 @@ class Outline:
     def add(self, frame: Frame) -> None:
         """Fold one frame. Payloads of observations, parts and outputs are not decoded."""
         self.last_lsn = frame.lsn
+        if self.lives:
+            self.lives[-1].add(frame)
         if frame.type not in _OUTLINED:
             if self._current is not None:
                 self._current.add(frame)
@@ -239,7 +243,7 @@ class Outline:
         if self._current is not None:
             self._current.add(frame)
             self._fold_into(self._current, record)
-        self._fold_run(record)
+        self._fold_run(record, frame.epoch)
 
     def branch(self, record: Branched) -> None:
         """Take the positions from `record.position` on out of the timeline."""
@@ -262,13 +266,16 @@ class Outline:
         self.positions.append(self._current)
         self.finished = None
 
-    def _fold_run(self, record: Record) -> None:
+    def _fold_run(self, record: Record, epoch: int) -> None:
         match record:
             case Opened():
                 self.openers.append(record)
+                self.lives.append(Life(record, epoch))
                 self.shutdown = None
             case Shutdown():
                 self.shutdown = record
+                if self.lives:
+                    self.lives[-1].shutdown = record
             case Finished():
                 self.finished = record
 
