@@ -14,8 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from durable_kernel.cli.console import open_store, stderr
 from durable_kernel.errors import UsageError
-from durable_kernel.headless import RunRequest, run_notebook
-from durable_kernel.headless.notebook import parse_value
 from durable_kernel.history import Outline
 from durable_kernel.runtime import Settings
 
@@ -81,6 +79,8 @@ def run(
     inject_key: _InjectKey = None,
 ) -> None:
     """Execute a notebook durably. Kill it at any moment, run the same command, and it goes on."""
+    from durable_kernel.headless import RunRequest, run_notebook  # takes seconds
+
     if fresh and resume:
         raise UsageError("--fresh and --resume exclude each other.")
     Settings.from_environ({"DURABLE_REPEAT": ",".join(repeat or ())})  # refused here, not later
@@ -118,6 +118,8 @@ def join_parameters(arguments: list[str]) -> list[str]:
 
 
 def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
+    from durable_kernel.headless.notebook import parse_value  # takes seconds
+
     parameters: dict[str, Any] = {}
     if file is not None:
         try:
