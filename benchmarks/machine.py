@@ -40,6 +40,10 @@ class SyncProbe:
             os.fdatasync(self._fd)
         return _clock() - began
 
+    def mean_seconds(self, count: int) -> float:
+        """Append and sync so often in a row; return what one took."""
+        return sum(self.seconds() for _ in range(count)) / count
+
 
 def load() -> list[float]:
     """Return the load over the last 1, 5 and 15 minutes."""
