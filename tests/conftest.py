@@ -21,6 +21,7 @@ import pytest
 
 PACKAGES = Path(__file__).parent.parent / ".ci" / "debian-packages"
 ALLOWED_REASON = "only on "
+NEEDS = "needs "
 
 # Two busy cores make any deadline a coin toss, and a change has to meet the cases its review met.
 # HYPOTHESIS_PROFILE=explore draws new ones, for a machine that has a night.
@@ -28,21 +29,15 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True, d
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
-missing_tools = pytest.StashKey[set[str]]()
 exit_status = pytest.StashKey[int]()
 THREADS_END_S = 10.0
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[missing_tools] = set()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs_tool"):
         (tool,) = marker.args
         if shutil.which(tool) is None:
-            item.config.stash[missing_tools].add(tool)
-            pytest.skip(f"needs {tool}")
+            pytest.skip(f"{NEEDS}{tool}")
 
 
 def _is_required() -> bool:
@@ -95,7 +90,9 @@ def pytest_terminal_summary(
         f"skipped: {len(skipped)}, of these for want of what could be there: "
         f"{len(_unexcused(config))}"
     )
-    if tools := config.stash[missing_tools]:
+    # By their reasons, because a test may have run in another process (`-n`).
+    tools = {reason.removeprefix(NEEDS) for reason in skipped if reason.startswith(NEEDS)}
+    if tools:
         packages = dict(
             line.split()
             for line in PACKAGES.read_text().splitlines()

@@ -35,7 +35,7 @@ from tests.crash.notebooks import Cell
 
 __all__ = ["Attempt", "Nursery", "Outing"]
 
-HUNG_S = 20.0
+HUNG_S = 60.0
 NUMPY_VERSION = np.__version__  # imported once, here: not in each child
 
 _CELL = "<cell "

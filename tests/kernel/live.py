@@ -22,7 +22,7 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
-_WAIT_S = 30.0
+_WAIT_S = 120.0
 
 
 @dataclass
@@ -103,21 +103,32 @@ class LiveKernel:
     def start(self, **environment: str) -> float:
         """Start a process; returns the seconds until it answered kernel_info."""
         began = time.monotonic()
+        self.adopt(self.spawn(**environment))
+        return time.monotonic() - began
+
+    def command(self) -> list[str]:
+        return [
+            *(sys.executable, "-m", self._module, "-f", str(self.connection_file)),
+            *self._arguments,
+        ]
+
+    def spawn(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process and wait for nothing."""
         with (self.folder / "kernel.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", self._module, "-f", str(self.connection_file)),
-                    *self._arguments,
-                ],
+            return subprocess.Popen(
+                self.command(),
                 env={**self.environ(), **environment},
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
             )
+
+    def adopt(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until this process, or one that it started, answers."""
+        self.process = process
         if not self.client.channels_running:
             self.client.start_channels()
         self._wait_for_info()
-        return time.monotonic() - began
 
     def _wait_for_info(self) -> None:
         """Ask until an answer came on both channels: a subscription needs a moment, too."""

