@@ -17,7 +17,13 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from durable_kernel.effects import futures, thread_locks, thread_pools, thread_waits
+from durable_kernel.effects import (
+    futures,
+    thread_locks,
+    thread_pools,
+    thread_sockets,
+    thread_waits,
+)
 from durable_kernel.effects.thread_waits import hidden, lane_in_crowd, wait_for
 from durable_kernel.errors import Stop
 from durable_kernel.ports import CURRENT_LANE, Lane, Witness, entered
@@ -52,6 +58,7 @@ def install(witness: Witness) -> None:
     thread_locks.install()
     futures.install()
     thread_pools.install()
+    thread_sockets.install()
 
 
 def runs_in_greenlet() -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "REPEATABLE",
     "Lane",
     "Source",
+    "blocked",
     "entered",
     "machinery",
     "suspended",
@@ -68,9 +69,10 @@ class Lane:
     `locks` the locks made. `stands_at_s`: the time by which it reckons time-outs while it replays,
     and `ahead_s` by how much it is ahead of the clock since.
 
-    It is at rest while `outside` (the real call of an effect runs), `is_waiting` (another lane has
-    to wake it), `is_at_gate` (it waits for its turn), or when it `has_ended`. Only its own line of
-    control sets these, but for the one that wakes it.
+    It is at rest while `outside` (the real call of an effect runs), `is_blocked` (it waits for the
+    world in a call that nobody journals), `is_waiting` (another lane has to wake it), `is_at_gate`
+    (it waits for its turn), or when it `has_ended`. Only its own line of control sets these, but
+    for the one that wakes it. `on_rest` is called when it comes to rest; None while it is alone.
     """
 
     __slots__ = (
@@ -81,9 +83,11 @@ class Lane:
         "has_ended",
         "home",
         "is_at_gate",
+        "is_blocked",
         "is_waiting",
         "locks",
         "loop",
+        "on_rest",
         "outside",
         "path",
         "port",
@@ -114,8 +118,10 @@ class Lane:
         self.outside = 0
         self.at_work = 0
         self.is_waiting = False
+        self.is_blocked = False
         self.is_at_gate = False
         self.has_ended = False
+        self.on_rest: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Lane {self.path or 'main'} {'live' if self.port.is_live else 'replaying'}>"
@@ -179,6 +185,8 @@ class suspended:  # noqa: N801 - used as a statement, like contextlib's
                 lane.at_work += 1
             else:
                 lane.outside += 1
+                if lane.on_rest is not None:
+                    lane.on_rest()
         self._token = CURRENT_LANE.set(None)
         self._inside = INSIDE_EFFECT.set(True)
         return self
@@ -231,6 +239,8 @@ class entered:  # noqa: N801 - the counterpart of `suspended`
         trace: TracebackType | None,
     ) -> None:
         self._lane.outside = self._outside
+        if self._outside and self._lane.on_rest is not None:
+            self._lane.on_rest()
         CURRENT_LANE.set(self._previous)
         INSIDE_EFFECT.set(self._inside)
 
@@ -245,6 +255,8 @@ class waiting:  # noqa: N801 - used as a statement, too
 
     def __enter__(self) -> Lane:
         self._lane.is_waiting = True
+        if self._lane.on_rest is not None:
+            self._lane.on_rest()
         return self._lane
 
     def __exit__(
@@ -254,3 +266,27 @@ class waiting:  # noqa: N801 - used as a statement, too
         trace: TracebackType | None,
     ) -> None:
         self._lane.is_waiting = False
+
+
+class blocked:  # noqa: N801 - used as a statement, too
+    """Mark a lane as waiting for the world in a call that nobody journals."""
+
+    __slots__ = ("_lane", "_was_blocked")
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def __enter__(self) -> Lane:
+        lane = self._lane
+        self._was_blocked, lane.is_blocked = lane.is_blocked, True
+        if lane.on_rest is not None:
+            lane.on_rest()
+        return lane
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lane.is_blocked = self._was_blocked

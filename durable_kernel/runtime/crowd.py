@@ -91,6 +91,7 @@ class Crowd:
         self.turnstile.lanes.insert(0, main)
         self.turnstile.taken = 0
         self.turnstile.is_crowded = is_crowded
+        main.on_rest = self.turnstile.tell_rest if is_crowded else None
 
     def leave(self, main: Lane) -> None:
         """End the cell's own lane."""
@@ -114,6 +115,7 @@ class Crowd:
             if not self.turnstile.is_crowded:  # what came before had no order to keep
                 self.turnstile.is_crowded = True
                 self.port.replay.give_up_taken(parent.path)
+            parent.on_rest = child.on_rest = self.turnstile.tell_rest
             return child
 
     def end(self, lane: Lane) -> None:
@@ -124,6 +126,7 @@ class Crowd:
                 return
             self._pending.take(lane)
             lane.has_ended = True
+            lane.on_rest = None
             self.turnstile.granted.pop(lane, None)
             if lane in self.turnstile.lanes:
                 self.turnstile.lanes.remove(lane)
@@ -132,6 +135,7 @@ class Crowd:
                 port.set_latch(port.divergence(left))
             port.replay.order.give_up(lane.path)
             self._nudge()
+            self.turnstile.tell_rest()
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -285,16 +289,20 @@ class Crowd:
         if place is not None:
             order.take(place)
             self._nudge()
+            if order.first() is None:
+                self.turnstile.nudge_all()  # who waits for the end of what is recorded
 
     def _is_rested_for(self, lane: Lane, pace: int, *, blocks: bool) -> bool:
         own_loop = lane.loop if blocks else None
         is_at_rest = pace == FREE or self.turnstile.is_at_rest(lane, but_for=own_loop)
         if self.turnstile.taken < pace >> 2:
             return is_at_rest and monotonic() - self.turnstile.last_pass_at > _SKIP_AFTER_S
-        if is_at_rest or pace == STILL:
-            return is_at_rest
         is_tired = lane.loop is not None and self.turnstile.turns_waited(lane.loop) > TURNS_MAX
-        return is_tired or self.turnstile.is_patience_over(lane)
+        if is_at_rest or (pace != STILL and (is_tired or self.turnstile.is_patience_over(lane))):
+            return True
+        if blocks:
+            self.turnstile.note_ready(lane)
+        return False
 
     def reuse(self, lane: Lane, found: Serve | Unfinished, kind: str, *, blocks: bool) -> bool:
         """Deliver, once the others rest, what an earlier attempt recorded; False: not yet."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from durable_kernel.history import Turned, TurnKind
 from durable_kernel.ports import CountedLock, Lane
@@ -26,6 +26,15 @@ __all__ = ["obtain", "take_lock"]
 
 _monotonic = time.monotonic
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Turn(Protocol[T_co]):
+    """What is waited for. `over_at`: the end of a time-out by the monotonic clock."""
+
+    over_at: float | None
+
+    def attempt(self) -> T_co | None: ...
 
 
 class _Obtaining:
@@ -44,7 +53,7 @@ class _Obtaining:
         self._kind = kind
         self._attempt = attempt
         self._began_at = _monotonic()
-        self._over_at = None if timeout_s is None else self._began_at + timeout_s
+        self.over_at = None if timeout_s is None else self._began_at + timeout_s
         self._has_got = False
         self._ready_at: float | None = None
 
@@ -70,14 +79,14 @@ class _Obtaining:
         if not self._has_got:
             self._has_got = self._attempt()
         now = _monotonic()
-        if not self._has_got and (self._over_at is None or now < self._over_at):
+        if not self._has_got and (self.over_at is None or now < self.over_at):
             return None
         if self._ready_at is None:
             self._ready_at = now
         pace = _live_pace(self._crowd, self._lane)
         if pace is None:
             return None
-        waited_s = max(self._ready_at - self._began_at, 1e-6) if self._over_at is not None else 0.0
+        waited_s = max(self._ready_at - self._began_at, 1e-6) if self.over_at is not None else 0.0
         value = waited_s if self._has_got else -max(waited_s, 1e-6)
         self._crowd.add_word(Turned(lane=self._lane.path, kind=self._kind, value=value, pace=pace))
         return self._has_got, waited_s
@@ -104,7 +113,7 @@ class _LockTurn:
         self._mine = mine
         self._attempt = attempt
         self._began_at = _monotonic()
-        self._over_at = None if timeout_s is None else self._began_at + timeout_s
+        self.over_at = None if timeout_s is None else self._began_at + timeout_s
         self._has_got = False
 
     @property
@@ -158,7 +167,7 @@ class _LockTurn:
             self._has_got = self._attempt()
             if self._has_got:
                 self._count()
-        if not self._has_got and (self._over_at is None or _monotonic() < self._over_at):
+        if not self._has_got and (self.over_at is None or _monotonic() < self.over_at):
             return None
         pace = _live_pace(self._crowd, self._lane)
         if pace is None:
@@ -190,7 +199,7 @@ def obtain(
     """Wait until `attempt` succeeds, or the time is over, and it is the lane's turn."""
     turn = _Obtaining(crowd, lane, kind, attempt, timeout_s)
     lane.is_at_gate, lane.is_waiting = True, False
-    return _waited(crowd, lane, turn.attempt)
+    return _waited(crowd, lane, turn)
 
 
 def take_lock(
@@ -206,18 +215,16 @@ def take_lock(
     if turn.at_once():
         return True
     try:
-        return _waited(crowd, lane, turn.attempt)[0]
+        return _waited(crowd, lane, turn)[0]
     except BaseException:
         turn.undo()
         raise
 
 
-def _waited(
-    crowd: Crowd,
-    lane: Lane,
-    attempt: Callable[[], T | None],
-) -> T:
-    return crowd.turnstile.wait(lane, attempt, is_patient=lambda: crowd.is_live_for(lane))
+def _waited(crowd: Crowd, lane: Lane, turn: _Turn[T]) -> T:
+    return crowd.turnstile.wait(
+        lane, turn.attempt, is_patient=lambda: crowd.is_live_for(lane), over_at=turn.over_at
+    )
 
 
 def _take(crowd: Crowd, lane: Lane, number: int) -> None:
@@ -230,4 +237,7 @@ def _live_pace(crowd: Crowd, lane: Lane) -> int | None:
     turnstile = crowd.turnstile
     if turnstile.is_at_rest(lane, but_for=lane.loop):  # its loop can't run meanwhile
         return STILL
-    return turnstile.hurried() if turnstile.is_patience_over(lane) else None
+    if turnstile.is_patience_over(lane):
+        return turnstile.hurried()
+    turnstile.note_ready(lane)
+    return None

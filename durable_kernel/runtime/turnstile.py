@@ -14,6 +14,7 @@ loop that never rests not longer than `TURNS_MAX` turns. The *pace* tells on rep
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import time
 from _thread import allocate_lock
@@ -39,10 +40,10 @@ CUT = 3
 
 TURNS_MAX = 16
 
-_POLL_S_MIN, _POLL_S_MAX = 50e-6, 1e-3
+# Who waits is woken. It looks by itself, too: for the end of patience, and for what nobody tells.
+_POLL_S_MIN, _READY_POLL_S_MAX, _POLL_S_MAX = 50e-6, 2e-3, 10e-3
 _IDLE_POLL_S = 1e-3
 _monotonic = time.monotonic
-_sleep = time.sleep
 
 T = TypeVar("T")
 Attempt = Callable[[], T | None]
@@ -70,6 +71,7 @@ class Turnstile:
         self._patience = Patience()
         self.granted: dict[Lane, int] = {}
         self._wakers: dict[str, Any] = {}
+        self._ready: dict[Lane, None] = {}
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopGate] = WeakKeyDictionary()
 
     def hurried(self) -> int:
@@ -114,21 +116,34 @@ class Turnstile:
     def enter(self, me: Lane) -> int:
         """Wait until a live lane may go on, and take the lock. Returns the pace."""
         me.is_at_gate = True
-        delay = _POLL_S_MIN
-        while True:
-            self.lock.acquire()
-            if self.is_at_rest(me, but_for=me.loop):  # its loop can't run meanwhile
-                pace = STILL if me.loop is None or self.is_at_rest(me) else self.hurried()
-                break
-            if self.is_patience_over(me):
-                pace = self.hurried()
-                break
+        self.lock.acquire()
+        pace = self._pace_of(me)
+        if pace is None:
             self.lock.release()
-            _sleep(delay)
-            delay = min(delay * 1.5, _POLL_S_MAX)
+            pace = self._await_pace(me)
         me.is_at_gate = False
         self.note_pass()
         return pace
+
+    def _pace_of(self, me: Lane) -> int | None:
+        if self.is_at_rest(me, but_for=me.loop):  # its loop can't run meanwhile
+            return STILL if me.loop is None or self.is_at_rest(me) else self.hurried()
+        return self.hurried() if self.is_patience_over(me) else None
+
+    def _await_pace(self, me: Lane) -> int:
+        """Wait until a live lane may go on, and keep the lock."""
+        waker = self._wakers[me.path] = _Waker()
+        self.note_ready(me)
+        try:
+            while True:
+                waker.wait(_READY_POLL_S_MAX)
+                self.lock.acquire()
+                pace = self._pace_of(me)
+                if pace is not None:
+                    return pace
+                self.lock.release()
+        finally:
+            self._forget(me)
 
     def wait(
         self,
@@ -136,15 +151,16 @@ class Turnstile:
         attempt: Attempt[T],
         *,
         is_patient: Callable[[], bool] = lambda: False,
+        over_at: float | None = None,
     ) -> T:
         """Try until the attempt gives something. Raises the latch; a stall sets it.
 
         `is_patient`: a live lane may wait for another one as long as it likes; no stall then.
+        `over_at`: when the attempt gives up by itself, by the monotonic clock.
         """
-        waker = self._wakers[me.path] = allocate_lock()
-        waker.acquire()
+        waker = self._wakers[me.path] = _Waker()
         watch = StallWatch(self, me)
-        delay = _POLL_S_MIN
+        has_told = False
         try:
             while True:
                 with self.lock:
@@ -152,19 +168,46 @@ class Turnstile:
                     if got is not None:
                         return got
                     me.is_at_gate = True
+                if not has_told:
+                    has_told = True
+                    self.tell_rest()
                 if (sentence := watch.look()) is not None and not is_patient():
                     raise self._on_stall(sentence)
-                is_nudged = waker.acquire(timeout=delay)
-                delay = _POLL_S_MIN if is_nudged else min(delay * 1.5, _POLL_S_MAX)
+                waker.wait(_READY_POLL_S_MAX if me in self._ready else _POLL_S_MAX, over_at)
         finally:
             me.is_at_gate = False
-            self._wakers.pop(me.path, None)
+            self._forget(me)
+
+    def _forget(self, me: Lane) -> None:
+        self._wakers.pop(me.path, None)
+        self._ready.pop(me, None)
 
     def nudge(self, path: str) -> None:
         """Let a waiting lane try at once."""
         waker = self._wakers.get(path)
-        if waker is not None and waker.locked():
-            waker.release()
+        if waker is not None:
+            waker.wake()
+
+    def nudge_all(self) -> None:
+        """Let all lanes that wait in threads try at once."""
+        for waker in tuple(self._wakers.values()):
+            waker.wake()
+
+    def note_ready(self, me: Lane) -> None:
+        """Take note that a waiting lane has what it wants, and goes on when the others rest."""
+        self._ready[me] = None
+
+    def tell_rest(self) -> None:
+        """Tell that a lane has come to rest: who is ready and came first may be able to go on.
+
+        Called without the lock, and often: it only wakes, and who is woken looks for itself.
+        """
+        if not self._ready:
+            return
+        if all(is_resting(lane) or lane.loop is not None for lane in tuple(self.lanes)):
+            for lane in tuple(self._ready):
+                self.nudge(lane.path)
+                return
 
     def _try(self, me: Lane, attempt: Attempt[T]) -> T | None:
         latch = self._latch()
@@ -179,7 +222,9 @@ class Turnstile:
     # --- event loops ------------------------------------------------------------------------------
 
     async def wait_async(self, me: Lane, attempt: Attempt[T]) -> T:
-        """Do the same as `wait` without blocking the loop."""
+        """Do the same as `wait` without blocking the loop; one that is not asyncio's is blocked."""
+        if not _is_asyncio():
+            return self.wait(me, attempt)
         with self.lock:
             got = self._try(me, attempt)
         if got is not None:
@@ -192,6 +237,10 @@ class Turnstile:
         Its next delivery is recorded with the pace that was found here.
         """
         self.granted.pop(me, None)
+        if not _is_asyncio():
+            self.granted[me] = self.enter(me)
+            self.lock.release()
+            return
         gate = self._gate()
         arrived_with = gate.checks
 
@@ -231,6 +280,28 @@ class Turnstile:
 
     def stalled(self, sentence: str) -> Stop:
         return self._on_stall(sentence)
+
+
+class _Waker:
+    """What one lane waits for between two attempts: somebody who wakes it, or a growing delay."""
+
+    __slots__ = ("_delay_s", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+        self._delay_s = _POLL_S_MIN
+
+    def wait(self, delay_s_max: float, over_at: float | None = None) -> None:
+        delay_s = min(self._delay_s, delay_s_max)
+        if over_at is not None:
+            delay_s = min(delay_s, max(over_at - _monotonic(), _POLL_S_MIN))
+        is_woken = self._lock.acquire(timeout=delay_s)
+        self._delay_s = _POLL_S_MIN if is_woken else delay_s * 1.5
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # somebody else has
+            self._lock.release()
 
 
 class _LoopGate:
@@ -304,10 +375,19 @@ class _LoopGate:
 
 def is_resting(lane: Lane) -> bool:
     """Tell whether a lane is marked as waiting or over."""
-    if lane.has_ended or lane.outside or lane.is_waiting or lane.is_at_gate:
+    if lane.has_ended or lane.outside or lane.is_waiting or lane.is_at_gate or lane.is_blocked:
         return True
     loop: Any = lane.loop
     return loop is not None and loop.is_closed()
+
+
+def _is_asyncio() -> bool:
+    """Tell whether a loop of asyncio runs here: Trio's knows no gate, and its tasks no lanes."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _runs_now(lane: Lane) -> bool:

@@ -1,0 +1,41 @@
+"""A thread of a cell that serves, or is blocked for another reason, does not keep the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_kernel.runtime import patience
+from tests.runtime.notebooks import Notebook
+
+_SERVING = """
+import socket, threading
+ours, theirs = socket.socketpair()
+def serve():
+    while (asked := theirs.recv(100)) != b"bye":
+        theirs.sendall(asked.upper())
+server = threading.Thread(target=serve)
+server.start()
+found = []
+for n in range(5):
+    found.append(service.ask(f"a{n}"))
+    ours.sendall(b"hello")
+    found.append(ours.recv(100))
+ours.sendall(b"bye")
+server.join()
+ours.close(); theirs.close()
+print(found)
+"""
+
+
+def test_a_server_in_a_thread_keeps_nobody(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience has no end here: the lane has to be seen as resting."""
+    for each in ("CPU_S_MAX", "IDLE_S_MAX", "ASLEEP_S"):
+        monkeypatch.setattr(patience, each, 1e9)
+
+    live = notebook.lived(_SERVING)
+    again = notebook.replayed()
+
+    assert live.text().count("HELLO") == 5
+    assert again.shown == live.shown
