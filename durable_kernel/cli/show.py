@@ -103,13 +103,16 @@ def _drawn(cells: list[dict[str, Any]]) -> Table:
         counts = ", ".join(f"{number} {kind}" for kind, number in view["counts"].items())
         wall = f"{view['costs']['wall_s']:.2f} s" if "wall_s" in view["costs"] else ""
         calls = str(view["calls"]) + (f" ({view['reused']:,} reused)" if view["reused"] else "")
-        drawn.add_row(
-            str(view["position"]), view["status"], escape(visible(first)), calls, counts, wall
-        )
+        drawn.add_row(_numbered(view), view["status"], escape(visible(first)), calls, counts, wall)
         for crossing in view["unrecorded"]:
             sort = "[yellow]unrecorded[/]" if crossing["is_act"] else "reads"
             drawn.add_row("", sort, escape(visible(f"{crossing['where']}: it {crossing['what']}")))
     return drawn
+
+
+def _numbered(view: dict[str, Any]) -> str:
+    """Write the position, and that it is no cell where it is none."""
+    return str(view["position"]) if view["kind"] == "cell" else f"{view['position']} (input)"
 
 
 def _show_cell(place: RunPlace, outline: Outline, cell: int, *, as_json: bool) -> None:

@@ -139,9 +139,9 @@ def _resuming(place: RunPlace, outline: Outline, age_s: float | None) -> str:
         return f"run {place.run_id} starts."
     since = when(outline.openers[0].wall_ns)
     age = f", {_age(age_s)} old" if age_s is not None else ""
-    last = outline.positions[-1] if outline.positions else None
+    last = outline.last_cell
     failed = f" Cell {last.position} failed, and begins anew." if last and last.has_failed else ""
-    cells = len(outline.positions)
+    cells = len(outline.cells)
     return f"run {place.run_id} goes on (recorded since {since}{age}, {cells} cells).{failed}"
 
 

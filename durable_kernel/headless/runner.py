@@ -265,7 +265,7 @@ class _Runner:
 
     def _tell_reuse(self, outline: Outline) -> None:
         """Say what was noted of a cell that took the place of an earlier attempt just now."""
-        last = outline.positions[-1] if outline.positions else None
+        last = outline.last_cell
         if last is None or last.donor is None or last.committed is None:
             return
         if last.committed.wall_ns >= outline.openers[-1].wall_ns:

@@ -7,7 +7,9 @@ from durable_kernel.history.lives import Life
 from durable_kernel.history.outline import Extent, Outline, PositionOutline
 from durable_kernel.history.record_codec import RecordCodec, blob_list, blob_ref
 from durable_kernel.history.records import (
+    COMM,
     INLINE_BYTES_MAX,
+    INPUT,
     Announced,
     Branched,
     Called,
@@ -41,7 +43,9 @@ from durable_kernel.history.timeline import (
 )
 
 __all__ = [
+    "COMM",
     "INLINE_BYTES_MAX",
+    "INPUT",
     "Announced",
     "Branched",
     "CallHistory",

@@ -110,10 +110,16 @@ class PositionOutline:
         return [each for each in self.announced if each.act]
 
     @property
+    def is_input(self) -> bool:
+        """True when it is no cell: a tool's request, or a widget's message."""
+        return bool(self.cell.kind)
+
+    @property
     def has_failed(self) -> bool:
         """True when its cell raised: the run goes on by running it again."""
         return (
             self.committed is not None
+            and not self.is_input
             and self.committed.status == "error"
             and not self.committed.asked_exit
         )
@@ -201,6 +207,16 @@ class Outline:
         return last if last is not None and last.committed is None else None
 
     @property
+    def cells(self) -> list[PositionOutline]:
+        """The positions without inputs."""
+        return [each for each in self.positions if not each.is_input]
+
+    @property
+    def last_cell(self) -> PositionOutline | None:
+        """The last cell; inputs may have come since."""
+        return next((each for each in reversed(self.positions) if not each.is_input), None)
+
+    @property
     def doubtful(self) -> PositionOutline | None:
         """The last position if it has acts without an outcome.
 
@@ -222,8 +238,9 @@ class Outline:
         if unfinished is None:
             if self.doubtful is not None:
                 return "in doubt"
-            last = self.positions[-1].committed
-            return "idle" if last is None or last.status == "ok" else "failed"
+            last = self.last_cell
+            is_ok = last is None or last.committed is None or last.committed.status == "ok"
+            return "idle" if is_ok else "failed"
         return "in doubt" if self.doubtful is not None else "interrupted"
 
     def add(self, frame: Frame) -> None:

@@ -24,7 +24,9 @@ from typing import Any, ClassVar
 from durable_kernel import codec
 
 __all__ = [
+    "COMM",
     "INLINE_BYTES_MAX",
+    "INPUT",
     "Announced",
     "Branched",
     "Called",
@@ -52,6 +54,13 @@ __all__ = [
 
 INLINE_BYTES_MAX = 64 * 1024
 """Larger values become blobs: above this a file and its sync cost no more than the frame's own."""
+
+
+INPUT = "input"
+"""A request that is no cell, and after which something was different: `source` is its code."""
+
+COMM = "comm"
+"""A message of a widget: `source` is its type, content and metadata as JSON."""
 
 
 class Choice(StrEnum):
@@ -105,6 +114,8 @@ class Cell(Record):
     """Lanes of earlier positions were still there when it began."""
     sealed_source: Any = None
     """The source as it is executed, where `source` is redacted: it holds a registered value."""
+    kind: str = ""
+    """"" for a cell; `INPUT` and `COMM` are inputs: replayed in their place, never shown (H38)."""
 
     @property
     def code(self) -> str:

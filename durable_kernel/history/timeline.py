@@ -147,6 +147,11 @@ class PositionHistory:
         return self.cell.code
 
     @property
+    def is_input(self) -> bool:
+        """True when it is no cell: a tool's request, or a widget's message."""
+        return bool(self.cell.kind)
+
+    @property
     def is_tainted(self) -> bool:
         return any(each.is_act for each in self.crossings)
 

@@ -61,6 +61,7 @@ def position_view(outline: PositionOutline) -> dict[str, Any]:
     committed = outline.committed
     return {
         "position": outline.position,
+        "kind": outline.cell.kind or "cell",
         "source": outline.cell.source,
         "status": committed.status if committed else "interrupted",
         "execution_count": committed.execution_count if committed else None,

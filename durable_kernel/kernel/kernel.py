@@ -31,6 +31,7 @@ from traitlets import Dict, Enum, Float, Int, List, Type, Unicode
 from durable_kernel import runtime
 from durable_kernel.effects import prompts
 from durable_kernel.errors import DurableError, Stop
+from durable_kernel.kernel.beside import Beside
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.compiler import StableCompiler
 from durable_kernel.kernel.direct import DirectAnswers
@@ -112,8 +113,8 @@ class DurableKernel(IPythonKernel):
         self.restoration = Restoration(self)
         self.performer = Performer(self)
         self.direct = DirectAnswers(self)
+        self.beside = Beside(self)
         self._has_asked_to_restore = False
-        self._unjournaled_names: set[str] = set()
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
         self.shell.compile.is_debugging = lambda: (
             hasattr(self, "debugger") and self.debugger.is_started
@@ -349,14 +350,17 @@ class DurableKernel(IPythonKernel):
         )
         refused = self.refusal_now()
         if refused is not None:
-            return self._refuse(refused, asked)
-        if silent or not store_history or not code.strip():
-            return await self._execute_beside(asked)
+            return self.refuse(refused, asked)
+        if not (code.strip() or user_expressions):
+            return await self.execute_stock(asked)
         assert self.run is not None, "without a run there is a refusal"
+        if silent or not store_history or not code.strip():
+            return await self.beside.execute(self.run, asked)
         try:
+            await self.beside.replay_waiting(self.run)
             execution = self._next_execution(self.run, asked)
         except (DurableError, Stop) as error:
-            return self._refuse(error, asked)
+            return self.refuse(error, asked)
         performance = await self.performer.perform(execution, asked, is_shown=True)
         self.tell_notices()
         return performance.reply
@@ -382,26 +386,7 @@ class DurableKernel(IPythonKernel):
         )
         return reply
 
-    async def _execute_beside(self, asked: Asked) -> dict[str, Any]:
-        """Run a request that is no position, and say so if later cells may depend on it (H38)."""
-        before = dict(self.shell.user_ns)
-        reply = await self.execute_stock(asked)
-        missing = object()
-        rebound = {
-            name
-            for name, value in self.shell.user_ns.items()
-            if not name.startswith("_") and before.get(name, missing) is not value
-        } - {"In", "Out"}
-        new = sorted(rebound - self._unjournaled_names)
-        if new and self.run is not None:
-            self._unjournaled_names |= rebound
-            self.run.tell(
-                f"a tool set {', '.join(new)} outside of any cell; that is not journaled, so cells "
-                "that use it cannot be restored."
-            )
-        return reply
-
-    def _refuse(self, error: BaseException, asked: Asked) -> dict[str, Any]:
+    def refuse(self, error: BaseException, asked: Asked) -> dict[str, Any]:
         reply = refusal(error, self.shell.execution_count - 1)
         if not asked.silent:
             self.publish("error", error_content(reply))

@@ -81,8 +81,9 @@ class Capture:
     def leave(self) -> None:
         """No cell is running any more. Without a commit before it, the position stays open."""
         with self._lock:
-            if self._execution is not None and self._parent_id:
-                self._positions[self._parent_id] = self._execution.position
+            execution = self._execution
+            if execution is not None and self._parent_id and not execution.request.kind:
+                self._positions[self._parent_id] = execution.position
             self._execution = None
             self._kept, self._listeners = [], []
 

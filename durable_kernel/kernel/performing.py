@@ -80,6 +80,7 @@ class Performer:
             store_history=asked.store_history,
             execution_count=kernel.shell.execution_count,
             expressions=dict(asked.user_expressions),
+            silent=asked.silent,
         )
 
     async def perform(

@@ -192,14 +192,15 @@ class Restoration:
                     self._stop_at(history)
                     return
                 kernel.restore_count(history.cell.request.get("execution_count"))
-                if history.committed is None:
+                if history.committed is None and not history.is_input:
                     await self._resume(run, history)
                 else:
-                    with kept_out_of_database(kernel.shell):
-                        await self._repeat(run, history)
+                    with kept_out_of_database(kernel.shell), kernel.interruptible():
+                        await self.repeat(run, history)
                 if kernel.refusal_now() is not None:
                     return
-                self.progress.advance()
+                if not history.is_input:
+                    self.progress.advance()
                 await asyncio.sleep(0)  # tasks that earlier cells left behind go on between cells
         except (DurableError, Stop) as error:
             kernel.refusal = error
@@ -208,16 +209,15 @@ class Restoration:
         if self.progress.count:
             run.tell(self.progress.summary(run))
 
-    async def _repeat(self, run: runtime.Run, history: PositionHistory) -> None:
-        """Execute a committed position again: nothing is shown, nothing is asked."""
+    async def repeat(self, run: runtime.Run, history: PositionHistory) -> None:
+        """Execute a committed position again, or an input: nothing is shown, nothing is asked."""
         kernel = self._kernel
         execution = run.replay_cell(history)
         parent = _parent_of(execution.request)
         kernel.set_parent(execution.request.idents, parent, channel="shell")
-        with kernel.interruptible():
-            performance = await kernel.performer.perform(
-                execution, asked_again(execution.request), is_shown=False
-            )
+        performance = await kernel.performer.perform(
+            execution, asked_again(execution.request), is_shown=False
+        )
         if performance.was_stopped:
             self._stop_at(history)
 
@@ -270,13 +270,14 @@ def _interrupted_cell(run: runtime.Run | None) -> Cell | None:
     if run is None or run.settings.resume is not runtime.Resume.EAGER:
         return None
     interrupted = run.outline.open_position
-    return interrupted.cell if interrupted is not None else None
+    return None if interrupted is None or interrupted.is_input else interrupted.cell
 
 
 def asked_again(request: runtime.CellRequest) -> Asked:
     """Make the arguments of `do_execute` from a recorded request."""
     return Asked(
         code=request.source,
+        silent=request.silent,
         store_history=request.store_history,
         user_expressions=dict(request.expressions),
         cell_id=request.cell_id,

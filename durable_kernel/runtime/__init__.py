@@ -9,6 +9,7 @@ from durable_kernel.runtime.inbox import (
     queued_resolutions,
     read_answer,
 )
+from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.opening import mark_finished, open_run, records_of
 from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
@@ -21,6 +22,7 @@ __all__ = [
     "CellExecution",
     "CellRequest",
     "CellResult",
+    "InputExecution",
     "Plan",
     "Resume",
     "Run",

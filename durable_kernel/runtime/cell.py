@@ -15,7 +15,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -47,10 +47,15 @@ class CellRequest:
     store_history: bool = True
     execution_count: int | None = None
     expressions: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    """As `Cell.kind`: "" for a cell."""
+    silent: bool = False
+    buffers: Sequence[bytes] = ()
+    """What came with a widget's message."""
 
     def facts(self) -> dict[str, Any]:
         """Return what the journal keeps of the request."""
-        return {
+        facts = {
             "cell_id": self.cell_id,
             "parent_header": dict(self.parent_header),
             "idents": list(self.idents),
@@ -58,6 +63,9 @@ class CellRequest:
             "execution_count": self.execution_count,
             "expressions": dict(self.expressions),
         }
+        if self.kind:
+            facts.update(silent=self.silent, buffers=list(self.buffers))
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +110,16 @@ class CellExecution:
         with port.lock:  # no lane may begin a call between two positions
             carried = port.carry() if self.history is None else []
             if self.history is None:
-                port.write(
-                    Cell(
-                        position=self.position,
-                        source=self.request.source,
-                        wall_ns=run.world.wall_ns(),
-                        request=self.request.facts(),
-                        is_crowded=is_crowded,
-                        donor=self.donor.lsn if self.donor is not None else 0,
-                    )
+                record = Cell(
+                    position=self.position,
+                    source=self.request.source,
+                    wall_ns=run.world.wall_ns(),
+                    request=self.request.facts(),
+                    is_crowded=is_crowded,
+                    donor=self.donor.lsn if self.donor is not None else 0,
+                    kind=self.request.kind,
                 )
+                self._begin(record, is_alone=not is_crowded and not carried)
             self._lane = port.enter_position(self.position, replay, is_crowded=is_crowded)
             port.announce_again(carried)
         if self.is_open:
@@ -125,6 +133,10 @@ class CellExecution:
         self._secrets_before = SECRETS.get()
         SECRETS.set(run.secrets)
         return self
+
+    def _begin(self, record: Cell, *, is_alone: bool) -> None:  # noqa: ARG002 - for inputs
+        """Write the beginning. `is_alone`: no other lane writes until it has."""
+        self._run.port.write(record)
 
     def __exit__(
         self,
@@ -279,12 +291,7 @@ class CellExecution:
                 f"cell {self.position}: the random generators ended in another state than recorded."
             )
         self._tell_soft_differences()
-        recorded = [
-            (each.kind, run.storing.content_of(each))
-            for each in self.history.outputs
-            if each.late is None
-        ]
-        if _comparable(recorded) != _comparable(self._produced):
+        if self._differs():
             run.tell(
                 f"cell {self.position} printed something else than the journal recorded, though "
                 "its effects were the same: something that is not recorded has changed, such as a "
@@ -292,6 +299,26 @@ class CellExecution:
                 "of then."
             )
         run.replayed(self)
+        return True
+
+    def _differs(self) -> bool:
+        """Tell whether it printed something else than the journal has (H20)."""
+        assert self.history is not None, "only replay compares"
+        recorded = [
+            (each.kind, self._run.storing.content_of(each))
+            for each in self.history.outputs
+            if each.late is None
+        ]
+        return _comparable(recorded) != _comparable(self._produced)
+
+    def _write_what_waits(self) -> bool:
+        """Write what something that is about to leave may rest on. False: there was no room."""
+        port = self._run.port
+        try:
+            port.write_packed([])
+        except JournalError as error:
+            port.set_latch(_stopped(self.position, error))
+            return False
         return True
 
     def _tell_soft_differences(self) -> None:
@@ -378,4 +405,7 @@ def request_of(history: PositionHistory) -> CellRequest:
         store_history=bool(facts.get("store_history", True)),
         execution_count=facts.get("execution_count"),
         expressions=facts.get("expressions") or {},
+        kind=history.cell.kind,
+        silent=bool(facts.get("silent", False)),
+        buffers=list(facts.get("buffers") or ()),
     )

@@ -19,7 +19,9 @@ from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
 from durable_kernel.history import (
     INLINE_BYTES_MAX,
     Announced,
+    Cell,
     Head,
+    Noted,
     Observed,
     Reused,
     Turned,
@@ -35,6 +37,9 @@ __all__ = ["Packed", "Pending", "lost_sentence"]
 
 Packed = tuple[int, bytes]
 """A record as the journal takes it: frame type and payload."""
+
+_CHANGES_NOTHING = frozenset({Cell.CODE, Observed.CODE, Noted.CODE})
+"""Records that alone are no reason to keep a request that is no cell."""
 
 _STREAM_BYTES_MAX = 1 << 20
 """Parts of streams wait in memory up to this size, then they are written."""
@@ -61,6 +66,8 @@ class Pending:
 
     def __init__(self, journal: Journal, storing: Storing) -> None:
         self.lanes: list[Lane] = []
+        self.is_held = False
+        """All that waits is of a request that may have changed nothing."""
         self.counts: dict[str, int] = {}
         self._journal = journal
         self._storing = storing
@@ -180,12 +187,33 @@ class Pending:
             except JournalFullError as error:
                 self._lose(step, error)
 
+    # --- what may come to nothing -----------------------------------------------------------------
+
+    def hold(self, beginning: Packed) -> None:
+        """Begin a position that is written with its first effect, or not at all (H38)."""
+        self.append([])
+        self._packed = [(None, beginning)]
+        self.is_held = True
+
+    def discard(self) -> bool:
+        """Forget the position that was held. False: something of it is written."""
+        if not self.is_held:
+            return False
+        self.collect()
+        self._packed.clear()
+        self.is_held = False
+        return True
+
     # --- writing ----------------------------------------------------------------------------------
 
     def append(self, packed: list[Packed], *, sync: bool = False) -> None:
         """Write records behind everything that waits. On a full disk what waits goes on waiting."""
         self.collect()
         frames = [each for _, each in self._packed] + packed
+        if self.is_held and all(kind in _CHANGES_NOTHING for kind, _ in frames):
+            self._packed += [(None, each) for each in packed]
+            return
+        self.is_held = False
         if frames:
             self._journal.append(frames, sync=sync)
         self._packed.clear()

@@ -39,12 +39,12 @@ class Plan:
             else [each.label for each in unfinished.pending.values() if each.act]
         )
         return cls(
-            cells=len(done),
+            cells=sum(not each.is_input for each in done),
             calls=sum(each.calls for each in outline.positions),
             computing_s=sum(
                 each.committed.costs.get("cpu_s", 0.0) for each in done if each.committed
             ),
-            has_open_cell=unfinished is not None,
+            has_open_cell=unfinished is not None and not unfinished.is_input,
             acts_in_doubt=tuple(doubtful),
             tainted=tuple(
                 each.position

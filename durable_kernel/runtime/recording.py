@@ -100,6 +100,16 @@ class Recording:
         with self.interrupts, self.lock:
             self._pending.append(packed, sync=sync)
 
+    def hold_position(self, beginning: Record) -> None:
+        """Begin a position that is written with its first effect, or never."""
+        with self.interrupts, self.lock:
+            self._pending.hold(self._storing.pack(beginning))
+
+    def discard_position(self) -> bool:
+        """Forget a position that is held. False: something of it is written, so it stays."""
+        with self.interrupts, self.lock:
+            return self._pending.discard()
+
     def close(self) -> None:
         """Let threads that are left end at their next effect. The run writes what waits before."""
         with self.lock:

@@ -80,6 +80,7 @@ def find_donor(
     def is_unnamed(each: PositionOutline) -> bool:
         return request.cell_id is None or each.cell.request.get("cell_id") is None
 
+    waiting = [each for each in waiting if each.cell.kind == request.kind]
     here = [each for each in waiting if each.position == position]
     ways: list[tuple[Sequence[PositionOutline], Callable[[PositionOutline], bool]]] = [
         (here, is_same_source),

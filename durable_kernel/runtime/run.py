@@ -38,6 +38,7 @@ from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
 from durable_kernel.runtime.deciding import queue_decision
 from durable_kernel.runtime.flushing import FlushTimer
+from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import decide
 from durable_kernel.runtime.plan import Plan
@@ -240,6 +241,9 @@ class Run:
         donor = None
         if history.committed is None:
             history.forget_unseen()
+        if history.is_input:
+            return InputExecution(self, history.position, request_of(history), history)
+        if history.committed is None:
             donor = self._attempts.before_open(history, self.settings)
         return CellExecution(self, history.position, request_of(history), history, donor)
 
@@ -253,7 +257,7 @@ class Run:
         recorded = self.next_recorded()
         if recorded is None:
             return self.start_cell(request)
-        is_last = recorded.position == self.outline.positions[-1].position
+        is_last = self.outline.last_cell is self.outline.positions[self._cursor]
         if is_last and is_to_be_retried(recorded, request, expects_error=expects_error):
             require_untainted(recorded, self.settings)
             self._leave(recorded.position, "retry", reuses=True)
@@ -265,6 +269,18 @@ class Run:
 
     def start_cell(self, request: CellRequest) -> CellExecution:
         """Begin a new position, live. It may take the place of one that was left behind."""
+        self._require_end()
+        donor = self._attempts.before_new(self.next_position, request, self.settings)
+        return CellExecution(self, self.next_position, request, None, donor)
+
+    def start_input(
+        self, request: CellRequest, has_changed: Callable[[], bool] = lambda: True
+    ) -> InputExecution:
+        """Begin a position that is no cell, live; it is kept if an effect ran or `has_changed`."""
+        self._require_end()
+        return InputExecution(self, self.next_position, request, None, has_changed)
+
+    def _require_end(self) -> None:
         if self.port.latch is not None:
             raise self.port.latch.with_traceback(None)
         if self._cursor < len(self.outline.positions):
@@ -272,8 +288,6 @@ class Run:
                 f"position {self._cursor} is recorded and not replayed yet; nothing new can run "
                 "before it."
             )
-        donor = self._attempts.before_new(self.next_position, request, self.settings)
-        return CellExecution(self, self.next_position, request, None, donor)
 
     def branch(self, position: int, reason: str, *, reuses: bool = False) -> None:
         """Leave the positions >= `position` behind. `reuses`: the next ones may reuse outcomes.
@@ -295,8 +309,7 @@ class Run:
 
         Raises UsageError if it did not fail, TaintedPositionError unless acts may be repeated.
         """
-        positions = self.read_outline().positions
-        last = positions[-1] if positions else None
+        last = self.read_outline().last_cell
         if self._running is not None:
             raise UsageError("a cell is running; interrupt it first.")
         if last is None or (last.committed is not None and not last.has_failed):
@@ -474,6 +487,9 @@ class Run:
         return position_history(self.place.folder, outline, self._records)
 
     def _note_new(self, execution: CellExecution) -> None:
-        cell = Cell(position=execution.position, source=execution.request.source, wall_ns=0)
+        request = execution.request
+        cell = Cell(
+            position=execution.position, source=request.source, wall_ns=0, kind=request.kind
+        )
         self.outline.positions.append(PositionOutline(execution.position, cell))
         self._cursor = len(self.outline.positions)

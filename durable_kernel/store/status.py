@@ -86,7 +86,7 @@ def summary(place: RunPlace, outline: Outline, holder: str | None) -> RunSummary
         status=status,
         created_ns=place.meta.created_ns,
         last_activity_ns=max(_moments(outline), default=place.meta.created_ns),
-        cells=len(positions),
+        cells=len(outline.cells),
         calls=sum(position.calls for position in positions),
         reused=sum(position.reused for position in positions),
         acts=sum(len(position.acts) for position in positions),

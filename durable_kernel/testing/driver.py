@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from durable_kernel.errors import Stop
+from durable_kernel.history import INPUT
 from durable_kernel.ports import CURRENT_LANE, entered
 from durable_kernel.runtime import CellExecution, CellRequest, CellResult, Run
 
@@ -81,6 +82,17 @@ class Driver:
     def execute(self, source: str) -> bool:
         """Run one new cell. True when it was committed."""
         return self._execute(self.run.start_cell(CellRequest(source)))
+
+    def beside(self, source: str) -> bool:
+        """Run a request that is no cell. True when it is kept: it bound a name, or it acted."""
+        before = dict(self.namespace)
+
+        def has_changed() -> bool:
+            now = self.namespace
+            return before.keys() != now.keys() or any(before[name] is not now[name] for name in now)
+
+        execution = self.run.start_input(CellRequest(source, kind=INPUT), has_changed)
+        return self._execute(execution) and not execution.is_dropped
 
     def run_all(self, sources: Sequence[str]) -> bool:
         """Recover, then run the cells that the run does not hold yet.

@@ -1,0 +1,99 @@
+"""What tools send beside the cells, on a real kernel that is killed (H38)."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_kernel.kernel.beside import stores_something
+from durable_kernel.store import Store
+from tests.kernel.conftest import Start
+from tests.kernel.live import LiveKernel
+
+
+def _journal_bytes(kernel: LiveKernel) -> int:
+    folder = Store(kernel.folder / "home").get("nightly").folder
+    return sum(each.stat().st_size for each in folder.glob("seg-*.dkj"))
+
+
+@pytest.mark.slow
+def test_what_tools_set_is_there_after_a_kill(start: Start) -> None:
+    """H38: VS Code's set-up, Elyra's environment, a tool that injects data, user_expressions."""
+    kernel = start()
+    kernel.run("__vsc_ipynb_file__ = '/work/a.ipynb'", store_history=False)
+    kernel.run("import os; os.environ['ELYRA_RUN'] = 'r-1'", silent=True)
+    kernel.run("first = __vsc_ipynb_file__")
+    kernel.run("data = [1, 2]; print('injected')", silent=True)
+    kernel.run("", user_expressions={"n": "(total := sum(data))"})
+    kernel.run("path = ['a']")
+    kernel.run("path.append('b')", silent=True)
+    kernel.kill()
+
+    kernel.start()
+    shown = kernel.run("__vsc_ipynb_file__, first, os.environ['ELYRA_RUN'], data, total, path")
+
+    assert shown.status == "ok", (shown.reply, shown.outputs, kernel.log())
+    assert shown.plain() == ("('/work/a.ipynb', '/work/a.ipynb', 'r-1', [1, 2], 3, ['a', 'b'])")
+    assert shown.reply["execution_count"] == 3
+    assert "restored 2 cells" in shown.text("stderr")
+
+
+@pytest.mark.slow
+def test_looking_costs_nothing_and_changes_no_out(start: Start) -> None:
+    """H38: a variable explorer asks after each cell."""
+    kernel = start()
+    kernel.run("41 + 1")
+    before = _journal_bytes(kernel)
+
+    looked = kernel.run("list(globals())[:1]", store_history=False)
+    kernel.run("print(type(_))", silent=True)
+    kernel.run("", user_expressions={"last": "_"})
+    kernel.run("__vsc_ipynb_file__ = 'a.ipynb'", store_history=False)
+    kernel.run("__vsc_ipynb_file__ = 'a.ipynb'", store_history=False)
+    once = _journal_bytes(kernel)
+    kernel.run("__vsc_ipynb_file__ = 'a.ipynb'", store_history=False)
+    after = kernel.run("_, Out")
+
+    assert looked.plain() == "['__name__']"
+    assert after.plain() == "(42, {1: 42})"
+    assert before < once < before + 1500
+    assert _journal_bytes(kernel) > once
+
+
+@pytest.mark.slow
+def test_in_match_mode_inputs_are_matched_or_replayed_unsent(start: Start) -> None:
+    """H38: a runner's tool sends its set-up again, or it does not."""
+    kernel = start(DURABLE_RESUME="match")
+    kernel.run("base = 1", silent=True)
+    kernel.run("print(base)")
+    kernel.run("base = 2", silent=True)
+    kernel.run("print(base)")
+    kernel.kill()
+
+    kernel.start()
+    kernel.run("base = 1", silent=True)
+    texts = [kernel.run("print(base)").text(), kernel.run("print(base)").text()]
+    count = kernel.run("third = base").reply["execution_count"]
+
+    assert texts == ["1\n", "2\n"]
+    assert count == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "has_shown", "expected"),
+    [
+        ("config['a'] = 1", True, True),
+        ("del config['a']", True, True),
+        ("obj.name = 'x'", True, True),
+        ("for obj.x in range(3): pass", True, True),
+        ("data.append(1)", False, True),
+        ("await f()", False, True),
+        ("data.append(1)", True, False),
+        ("data.size", False, False),
+        ("def helper(o):\n    o.x = 1\n    o.f()", False, False),
+        ("x = 1 +", False, False),
+    ],
+)
+def test_code_that_means_to_change_something_is_told_from_code_that_looks(
+    source: str, *, has_shown: bool, expected: bool
+) -> None:
+    assert stores_something(source, has_shown=has_shown) is expected
