@@ -5,6 +5,7 @@ It makes room for the few frames that must still be written then: that an outcom
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,18 +15,21 @@ from durable_kernel.journal.disk import Disk
 from durable_kernel.journal.files import NO_ROOM, write_file
 from durable_kernel.journal.segments import BALLAST_BYTES, BALLAST_NAME
 
+_stat = os.stat
+
 
 class Ballast:
     """The ballast of one run."""
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._path = folder / BALLAST_NAME
+        self._name = str(self._path)
         self._disk = disk
 
     @property
     def is_there(self) -> bool:
         try:
-            return self._path.stat().st_size >= BALLAST_BYTES
+            return _stat(self._name).st_size >= BALLAST_BYTES  # `Path.stat` takes twice the time
         except FileNotFoundError:
             return False
 

@@ -49,6 +49,7 @@ from durable_kernel.runtime.watching import must_watch, register_answer
 __all__ = ["RecordedParts", "Storing", "announcement", "is_plain_value"]
 
 _SECRET_HOLDERS = frozenset({dict, list, tuple})
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _DEPTH_MAX = 100
 _ENDINGS = {each.value: each for each in Ending}
 
@@ -188,6 +189,10 @@ class Storing:
 
         `found`: names and values of the secrets that the answer told.
         """
+        if type(outcome.value) in _SCALARS and not (generators or pace or found):
+            plain = self._settled_plainly(lane, ordinal, outcome)
+            if plain is not None:
+                return plain
         facts = outcome.error
         error = (
             [facts.type_path, facts.message, list(facts.args), dict(facts.extra)] if facts else None
@@ -217,6 +222,19 @@ class Storing:
         if len(packed[1]) <= INLINE_BYTES_MAX:
             return packed
         return self.records.pack(record(None, self._put(self.records.encode(value))))
+
+    def _settled_plainly(
+        self, lane: str, ordinal: int, outcome: Outcome
+    ) -> tuple[int, bytes] | None:
+        """Pack a scalar as `settled` would, without a record; None where there is more to it."""
+        if outcome.ending is not Ending.VALUE or outcome.error is not None:
+            return None
+        value = outcome.value
+        values = [ordinal, lane] if value is None else [ordinal, lane, 0, value]
+        packed = self.records.pack_small(Settled, values)
+        if packed is None or len(packed[1]) > INLINE_BYTES_MAX or self._holds_secret(packed):
+            return None
+        return packed
 
     def resolved(self, record: Resolved) -> tuple[int, bytes]:
         """Pack a user's decision; a large answer becomes a blob."""

@@ -116,12 +116,15 @@ def _synchronous(call: Call, function: Callable[..., Any]) -> Callable[..., Any]
         begun = lane.port.begin(lane, call)
         if begun.outcome is not None:
             return _served(begun.outcome, call)
+        token = STEP_IN_PROGRESS.set(begun)
         try:
-            with suspended(), _Body(begun):
+            with suspended():
                 value = function(*args, **kwargs)
         except BaseException as error:
+            STEP_IN_PROGRESS.reset(token)
             begun.settle(Outcome.of_error(error, **carried_with(error)))
             raise
+        STEP_IN_PROGRESS.reset(token)
         begun.settle(Outcome.of_value(value))
         return value
 
