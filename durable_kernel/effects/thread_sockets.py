@@ -17,7 +17,10 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
+
+import wrapt
 
 from durable_kernel.effects.stand_ins import replace
 from durable_kernel.effects.thread_waits import lane_in_crowd
@@ -28,6 +31,7 @@ __all__ = ["install"]
 _SOCKET = ("accept", "connect", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg")
 _SSL = ("read", "do_handshake")
 _PROCESS = ("communicate", "wait")
+_TRIO = {"_io_epoll": "EpollIOManager", "_io_kqueue": "KqueueIOManager"}
 _SELECTORS = ("EpollSelector", "KqueueSelector", "SelectSelector", "_PollLikeSelector")
 
 
@@ -73,6 +77,13 @@ def _mark_select() -> None:
     replace(select, "select", hook)
 
 
+def _mark_trio(module: ModuleType) -> None:
+    """Mark where Trio's loop waits: it asks the kernel itself, with an object written in C."""
+    kind = getattr(module, _TRIO[module.__name__.rpartition(".")[2]], None)
+    if kind is not None:
+        _mark(kind, "get_events", _has_time)
+
+
 def install() -> None:
     """Mark the methods. Called once, by `threads`."""
     for name in _SOCKET:
@@ -85,3 +96,5 @@ def install() -> None:
         if hasattr(selectors, kind):
             _mark(getattr(selectors, kind), "select", _has_time)
     _mark_select()
+    for name in _TRIO:
+        wrapt.register_post_import_hook(_mark_trio, f"trio._core.{name}")

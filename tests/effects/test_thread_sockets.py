@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from durable_kernel.effects import threads
+from durable_kernel.effects import thread_sockets, threads
 from durable_kernel.ports import CURRENT_LANE, Lane
 from durable_kernel.runtime.turnstile import is_resting
 from durable_kernel.testing.fake_port import FakePort, FakeWitness
@@ -108,6 +109,21 @@ def test_a_lane_without_company_is_not_marked(told: list[bool], pair: Pair, name
     _BLOCKING[name](pair[0])
 
     assert told == []
+
+
+def test_the_loop_of_trio_rests_while_it_waits(lane: Lane, told: list[bool]) -> None:
+    class Waiting:
+        def get_events(self, timeout: float) -> float:
+            return timeout
+
+    module = ModuleType("trio._core._io_epoll")
+    module.__dict__["EpollIOManager"] = Waiting
+    lane.port.spawn(lane, "t")
+
+    thread_sockets._mark_trio(module)
+
+    assert (Waiting().get_events(0), told) == (0, [])
+    assert (Waiting().get_events(0.1), told) == (0.1, [True])
 
 
 def test_an_error_passes_and_takes_the_mark_away(lane: Lane, told: list[bool], pair: Pair) -> None:
