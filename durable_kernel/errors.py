@@ -12,6 +12,7 @@
     │   ├── UntrustedRunError                frames that this user's key did not sign
     │   ├── RunMovedError                    the folder is not where this run lived
     │   ├── TaintedPositionError             a cell did something that the journal does not hold
+    │   ├── PoisonedPositionError            a cell ended its process again and again
     │   └── BranchRefusedError               going on would repeat acts of the suffix left behind
     ├── OutcomeNotStorableError              an effect returned what no codec carries
     ├── CodecError (ValueError)              bytes that are no value here; nothing was executed
@@ -48,6 +49,7 @@ __all__ = [
     "JournalPoisonedError",
     "JournalVersionError",
     "OutcomeNotStorableError",
+    "PoisonedPositionError",
     "RequestInterrupted",
     "RunError",
     "RunLockedError",
@@ -230,6 +232,22 @@ class TaintedPositionError(RunError):
             f"cell at position {self.position} did something the journal does not hold: {what}. "
             "It is not executed again by itself. `%durable restore --redo` (or `durable run "
             "--redo`) executes it again, with those acts; `%durable fresh` starts a new run."
+        )
+
+
+class PoisonedPositionError(RunError):
+    """A position ended its process several times in a row. `memory`: a clause, or empty."""
+
+    def __init__(self, position: int, deaths: int, memory: str = "") -> None:
+        super().__init__(position, deaths, memory)
+        self.position, self.deaths, self.memory = position, deaths, memory
+
+    def __str__(self) -> str:
+        return (
+            f"cell at position {self.position} ended its process {self.deaths} times in a row, "
+            f"with nothing new recorded{self.memory}. It is not executed again by itself. Correct "
+            "it and run again: it reuses what it had recorded; or `durable run --redo` executes "
+            "it as it is."
         )
 
 

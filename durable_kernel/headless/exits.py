@@ -31,6 +31,7 @@ EXIT_OF_ERROR: dict[str, Exit] = {
     "BranchRefusedError": Exit.DIVERGED,
     "ActNotRepeatedError": Exit.DIVERGED,
     "RunSuspendedError": Exit.CANNOT_CONTINUE,
+    "PoisonedPositionError": Exit.CANNOT_CONTINUE,
     "JournalCorruptError": Exit.CANNOT_CONTINUE,
     "JournalFullError": Exit.CANNOT_CONTINUE,
     "JournalPoisonedError": Exit.CANNOT_CONTINUE,

@@ -5,6 +5,7 @@ show, log, magics and REST render these; nothing is executed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,14 @@ from durable_kernel.history.records import Choice
 from durable_kernel.history.timeline import CallHistory, PositionHistory
 from durable_kernel.ports import REPEAT_NEVER, Act, Ending
 
-__all__ = ["call_view", "call_views", "outline_view", "position_view", "when"]
+__all__ = [
+    "call_view",
+    "call_views",
+    "outline_view",
+    "position_view",
+    "recent_calls",
+    "when",
+]
 
 
 def when(wall_ns: int) -> str:
@@ -86,6 +94,22 @@ def call_views(position: int, history: PositionHistory) -> list[dict[str, Any]]:
         for lane, calls in history.calls.items()
         for ordinal, call in enumerate(calls)
     ]
+
+
+def recent_calls(
+    outline: Outline,
+    load: Callable[[PositionOutline], PositionHistory],
+    limit: int,
+    position: int | None,
+) -> list[dict[str, Any]]:
+    """Describe the last calls of a run, or of one position of it; newest last."""
+    wanted = [each for each in outline.positions if position is None or each.position == position]
+    rows: list[dict[str, Any]] = []
+    for each in reversed(wanted):
+        rows = call_views(each.position, load(each)) + rows
+        if len(rows) >= limit:
+            break
+    return rows[-limit:]
 
 
 def call_view(position: int, call: CallHistory) -> dict[str, Any]:

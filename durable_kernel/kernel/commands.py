@@ -29,7 +29,7 @@ _OPENING = "the kernel has just started and is opening its run: ask again in a m
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
     "resolve [EFFECT] --retry | --answer FILE | --fail | restore [--redo | --without] | "
-    "retry [--repeat-acts] | fresh"
+    "retry [--repeat-acts] | fresh [--undo]"
 )
 
 
@@ -182,15 +182,27 @@ def _retry(asker: Asker, words: list[str]) -> Answer:
 
 
 def _fresh(asker: Asker, words: list[str]) -> Answer:
-    _parser("fresh").parse_args(words)
+    parser = _parser("fresh")
+    parser.add_argument("--undo", action="store_true")
     run = _run_of(asker)
+    if parser.parse_args(words).undo:
+        return _undo_fresh(asker, run)
     run.archive()
     asker.refuse_from_now(
         UsageError("this run was archived; restart the kernel to start a new one.")
     )
     archived = f"run {run.run_id} is archived, and nothing of it is deleted."
-    back = f"To get it back, start a kernel with DURABLE_RUN={run.run_id}."
+    back = "To get it back: `%durable fresh --undo`, here or in the new run, and a restart."
     return _lines([f"{archived} Restart the kernel to start a new run.", back])
+
+
+def _undo_fresh(asker: Asker, run: Run) -> Answer:
+    found = run.bring_back()
+    if not found:
+        raise UsageError("no run of this notebook was archived; there is nothing to bring back.")
+    asker.refuse_from_now(UsageError(f"restart the kernel to go on with run {found}."))
+    put_away = "" if found == run.run_id else f" Run {run.run_id} is archived in its place."
+    return _lines([f"run {found} is back.{put_away} Restart the kernel to go on with it."])
 
 
 _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {

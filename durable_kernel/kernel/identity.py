@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Identity", "cell_folder", "kernel_id_of", "notebook_of"]
+from durable_kernel.runtime import Told
+
+__all__ = ["Identity", "cell_folder", "kernel_id_of", "notebook_of", "told_by"]
 
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
 
@@ -57,6 +59,13 @@ def notebook_of(session_name: str, cwd: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     return None
+
+
+def told_by(environ: Mapping[str, str]) -> Told:
+    """Read what a launcher that saw the last process end says of it (our provisioner does)."""
+    status = environ.get("DURABLE_PREV_EXIT", "")
+    is_number = status.removeprefix("-").isdecimal()
+    return Told(environ.get("DURABLE_REASON", ""), int(status) if is_number else None)
 
 
 def cell_folder(run_id: str, position: int) -> str:

@@ -31,7 +31,7 @@ from durable_kernel.history import Cell, PositionHistory
 from durable_kernel.kernel.audience import Audience
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.histories import kept_out_of_database
-from durable_kernel.kernel.identity import Identity
+from durable_kernel.kernel.identity import Identity, told_by
 from durable_kernel.kernel.performing import Asked
 from durable_kernel.kernel.progress import Progress
 
@@ -117,6 +117,9 @@ class Restoration:
             return choice is not Choice.WITHOUT or self._leave_behind(run)
         if run.settings.resume is not runtime.Resume.EAGER:
             return False
+        if run.beginning.start is runtime.Start.STUCK:
+            kernel.refusal = RunSuspendedError(run.beginning.sentence())
+            return False
         if run.plan.computing_s <= run.settings.replay_ask_s:
             return True
         kernel.refusal = RunSuspendedError(
@@ -175,7 +178,7 @@ class Restoration:
                 surroundings=self._kernel.surroundings,
                 notebook=identity.notebook,
                 kernel_id=identity.kernel_id,
-                reason=os.environ.get("DURABLE_REASON", "start"),
+                told=told_by(os.environ),
             )
         finally:
             signal.signal(signal.SIGINT, self._kernel.performer.note_signal)
@@ -193,6 +196,8 @@ class Restoration:
                     return
                 kernel.restore_count(history.cell.request.get("execution_count"))
                 if history.committed is None and not history.is_input:
+                    if run.leave_offered():
+                        continue
                     await self._resume(run, history)
                 else:
                     with kept_out_of_database(kernel.shell), kernel.interruptible():

@@ -1,6 +1,7 @@
 """runtime: joins the rooms. Open a run, recover it, run a cell, close. Knows nothing of Jupyter."""
 
 from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
+from durable_kernel.runtime.finding import records_of
 from durable_kernel.runtime.inbox import (
     AskedResolution,
     inbox_of,
@@ -10,15 +11,17 @@ from durable_kernel.runtime.inbox import (
     read_answer,
 )
 from durable_kernel.runtime.inputs import InputExecution
-from durable_kernel.runtime.opening import mark_finished, open_run, records_of
+from durable_kernel.runtime.opening import mark_finished, open_run
 from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
+from durable_kernel.runtime.starting import Beginning, Start, Told
 from durable_kernel.runtime.surroundings import Surroundings, prepare
 
 __all__ = [
     "AskedResolution",
+    "Beginning",
     "CellExecution",
     "CellRequest",
     "CellResult",
@@ -27,7 +30,9 @@ __all__ = [
     "Resume",
     "Run",
     "Settings",
+    "Start",
     "Surroundings",
+    "Told",
     "advice",
     "effect_name",
     "inbox_of",

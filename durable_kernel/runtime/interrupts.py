@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from threading import get_ident
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -21,9 +22,13 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """Deferred SIGINT of the main thread. As a context manager: port code runs inside it."""
+    """Deferred SIGINT of the main thread. As a context manager: port code runs inside it.
 
-    def __init__(self) -> None:
+    `heard` is called for each signal that Python code got to see.
+    """
+
+    def __init__(self, heard: Callable[[], None] = lambda: None) -> None:
+        self._heard = heard
         self._depth = 0
         self._is_pending = False
         self._main = threading.main_thread().ident
@@ -40,6 +45,7 @@ class Interrupts:
 
     def handler(self, _number: int, _frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt now, or when the port's code is done."""
+        self._heard()
         if self._depth:
             self._is_pending = True
             return

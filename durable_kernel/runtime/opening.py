@@ -15,42 +15,33 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from durable_kernel import codec
-from durable_kernel.checkpoint.objects import load_object, store_object
-from durable_kernel.errors import JournalCorruptError
 from durable_kernel.history import (
     Finished,
     Opened,
     Outline,
     PositionHistory,
-    RecordCodec,
 )
-from durable_kernel.journal import REAL_DISK, Disk, Journal, Level
+from durable_kernel.journal import REAL_DISK, Disk, Journal
+from durable_kernel.runtime.finding import find, records_of
 from durable_kernel.runtime.inbox import inbox_of
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Settings
+from durable_kernel.runtime.starting import Told
 from durable_kernel.runtime.surroundings import Surroundings
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
-__all__ = ["mark_finished", "open_run", "records_of"]
+__all__ = ["mark_finished", "open_run"]
 
 _urandom = os.urandom
 _time_ns = time.time_ns  # noqa: TID251 - bound before any hook: a reading of ours is no record
 _GENESIS_BYTES = 32
+_NOBODY_TELLS = Told()
 _WALL_BEHIND_S_TOLD = 1.0  # below that, it is the clock being corrected
 _WATCHED_PACKAGES = ("ipykernel", "ipython", "httpx", "httpx2", "numpy", "pandas", "durable-kernel")
-
-
-def records_of(store: Store, run_id: str, *, with_objects: bool) -> RecordCodec:
-    """Make the record codec of a run; `with_objects` only where every frame was verified (H19)."""
-    return RecordCodec(
-        sealer=codec.Sealer(store.seal_key(run_id)),
-        store_object=store_object,
-        load_object=load_object if with_objects else None,
-    )
 
 
 def open_run(
@@ -59,14 +50,15 @@ def open_run(
     surroundings: Surroundings,
     notebook: Path | None = None,
     kernel_id: str | None = None,
-    reason: str = "start",
+    told: Told = _NOBODY_TELLS,
     leave: Callable[[int], None] = os._exit,
     kernel_threads: Iterable[threading.Thread] | None = None,
     disk: Disk = REAL_DISK,
 ) -> Run:
     """Open the run that the settings or the identity name, or create it.
 
-    Takes its lock and starts a new epoch. `leave` ends the process where the run may not go on and
+    Takes its lock and starts a new epoch. `told`: what the launcher knows of the last process;
+    `leave` ends the process where the run may not go on and
     nobody can be asked; `kernel_threads` are those whose acts are no cell's (None: all that run
     now); `disk` carries every change of store and journal, a kill campaign brings one of its own.
 
@@ -74,64 +66,33 @@ def open_run(
     JournalVersionError or UsageError; then nothing was changed but a torn tail.
     """
     store = Store(settings.home, disk=disk)
-    place = _place(store, settings, notebook, kernel_id)
-    records = records_of(store, place.run_id, with_objects=True)
-    outline = Outline(records)
-    journal = _journal(store, place, settings.level, disk, outline)
+    found = find(store, settings, notebook, kernel_id, told)
+    journal = found.journal
     try:
         if kernel_id is not None or notebook is not None:
-            place = store.bind(place, kernel_id=kernel_id, notebook=notebook)
+            bound = store.bind(found.place, kernel_id=kernel_id, notebook=notebook)
+            found = replace(found, place=bound)
         run = Run(
-            store=store,
-            place=place,
-            journal=journal,
-            outline=outline,
-            records=records,
-            settings=settings,
-            surroundings=surroundings,
-            leave=leave,
+            store=store, found=found, settings=settings, surroundings=surroundings, leave=leave
         )
     except BaseException:
         journal.close()
         raise
     try:
-        _set_up(store, run, surroundings, notebook, reason, kernel_threads)
+        _set_up(store, run, surroundings, notebook, told.reason or "start", kernel_threads)
     except BaseException:
         run.close()
         raise
-    if place.meta.begun_ns is None:
+    if found.place.meta.begun_ns is None:
         journal.sync()  # META must not promise frames that a power cut can still take
-        store.begin(place)
+        store.begin(found.place)
     if lost := store.lost_key():
         run.tell(lost)
     if journal.repaired is not None:
         run.tell(str(journal.repaired))
+    for sentence in found.told:
+        run.tell(sentence)
     return run
-
-
-def _journal(store: Store, place: RunPlace, level: Level, disk: Disk, outline: Outline) -> Journal:
-    """Open a run's journal and fold it in the same pass, or begin it where the run is new."""
-    run_id, key = place.run_id, store.run_key(place.run_id)
-    had_frames = place.meta.begun_ns is not None
-    if not any(place.folder.glob("seg-*.dkj")):
-        if had_frames:
-            raise JournalCorruptError(place.folder, 0, "the journal of this run is missing")
-        return Journal.create(place.folder, run_id=run_id, key=key, level=level, disk=disk)
-    store.check_place(place)
-    with store.explaining(run_id):
-        journal = Journal.open(
-            place.folder,
-            run_id=run_id,
-            key=key,
-            level=level,
-            disk=disk,
-            anchor=store.anchor(run_id),
-            on_frame=outline.add,
-        )
-    if had_frames and not outline.openers:
-        journal.close()
-        raise JournalCorruptError(place.folder, 0, "the journal of this run is empty by now")
-    return journal
 
 
 def _set_up(
@@ -162,17 +123,6 @@ def _set_up(
     run.port.write(_opener(surroundings, b"" if known else genesis, reason))
     surroundings.seed(genesis)
     run.keep_generators()
-
-
-def _place(
-    store: Store, settings: Settings, notebook: Path | None, kernel_id: str | None
-) -> RunPlace:
-    if settings.run is None:
-        found = store.lookup(kernel_id=kernel_id, notebook=notebook)
-        return found or store.create(notebook=notebook, kernel_id=kernel_id)
-    if store.exists(settings.run):
-        return store.get(settings.run)
-    return store.create(run_id=settings.run, notebook=notebook, kernel_id=kernel_id)
 
 
 def _continue_clocks(

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from durable_kernel.errors import TaintedPositionError
+from durable_kernel.errors import PoisonedPositionError, TaintedPositionError
 from durable_kernel.history import Outline, PositionHistory, PositionOutline
 from durable_kernel.replay import Donor
 from durable_kernel.runtime.cell import CellRequest
 from durable_kernel.runtime.settings import Settings
+from durable_kernel.runtime.starting import Beginning, Start
 
 __all__ = [
     "Attempts",
     "act_sentences",
+    "acts_from",
     "find_donor",
     "is_to_be_retried",
     "require_repeatable",
+    "require_sound",
     "require_untainted",
     "reused_sentence",
 ]
@@ -58,8 +61,24 @@ def require_repeatable(history: PositionHistory, settings: Settings) -> None:
         )
 
 
+def require_sound(history: PositionHistory, beginning: Beginning, settings: Settings) -> None:
+    """Refuse to go on in a cell that ended its process again and again (H36)."""
+    is_it = history.committed is None and beginning.start is Start.POISONED
+    if is_it and not settings.redo:
+        raise PoisonedPositionError(history.position, beginning.deaths, beginning.memory)
+
+
 def _crossed(history: PositionHistory) -> tuple[str, ...]:
     return tuple(f"{each.where}: it {each.what}" for each in history.crossings if each.is_act)
+
+
+def acts_from(outline: Outline, position: int) -> list[str]:
+    """List what was done from this position on, as far as the journal knows."""
+    left = [each for each in outline.positions if each.position >= position]
+    acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
+    return acts + [
+        f"{c.what} (cell {each.position})" for each in left for c in each.crossings if c.is_act
+    ]
 
 
 def find_donor(

@@ -27,16 +27,15 @@ from durable_kernel.history import (
     Outline,
     PositionHistory,
     PositionOutline,
-    RecordCodec,
     Shutdown,
     position_history,
 )
-from durable_kernel.history.views import call_views, outline_view
-from durable_kernel.journal import Journal
+from durable_kernel.history.views import outline_view, recent_calls
 from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
 from durable_kernel.runtime.deciding import queue_decision
+from durable_kernel.runtime.finding import Found
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
@@ -46,8 +45,10 @@ from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.retrying import (
     Attempts,
     act_sentences,
+    acts_from,
     is_to_be_retried,
     require_repeatable,
+    require_sound,
     require_untainted,
     reused_sentence,
 )
@@ -55,7 +56,8 @@ from durable_kernel.runtime.secrets import RunSecrets
 from durable_kernel.runtime.settings import Resume, Settings
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.surroundings import Surroundings
-from durable_kernel.store import RunPlace, Store
+from durable_kernel.runtime.vitals import Doing, Vitals
+from durable_kernel.store import Store
 
 __all__ = ["Run"]
 
@@ -70,20 +72,20 @@ class Run:
         self,
         *,
         store: Store,
-        place: RunPlace,
-        journal: Journal,
-        outline: Outline,
-        records: RecordCodec,
+        found: Found,
         settings: Settings,
         surroundings: Surroundings,
         leave: Callable[[int], None],
     ) -> None:
+        place, journal, outline, records = found.place, found.journal, found.outline, found.records
         self.run_id = place.run_id
+        self.beginning = found.beginning
         self.place = place
         self.settings = settings
         self.secrets = RunSecrets(store.redaction_key(place.run_id), self.tell)
         self.outline = outline
-        self.interrupts = Interrupts()
+        self._vitals = Vitals(place.folder, journal.epoch, found.beginning)
+        self.interrupts = Interrupts(self._vitals.hear)
         self.world = surroundings.world
         self.generators = surroundings.generators
         self.storing = Storing(records, journal.blobs, self.secrets)
@@ -186,16 +188,7 @@ class Run:
     def log(self, limit: int = 50, position: int | None = None) -> list[dict[str, Any]]:
         """List the last recorded calls, newest last. Reads the journal."""
         self.port.flush()
-        outline = self.read_outline()
-        wanted = [
-            each for each in outline.positions if position is None or each.position == position
-        ]
-        rows: list[dict[str, Any]] = []
-        for each in reversed(wanted):
-            rows = call_views(each.position, self._load(each)) + rows
-            if len(rows) >= limit:
-                break
-        return rows[-limit:]
+        return recent_calls(self.read_outline(), self._load, limit, position)
 
     def read_outline(self) -> Outline:
         """Fold the journal as it is now. Safe from any thread; takes as long as a scan."""
@@ -226,17 +219,14 @@ class Run:
         return None
 
     def unfinished(self) -> list[PositionHistory]:
-        """Read what is recorded of cells that never ended: the open one, and those left behind."""
+        """Read what is recorded of cells that never ended: the open one, and those left."""
         cut = [each for each in self.outline.waiting if each.committed is None]
         if self.outline.open_position is not None:
             cut.append(self.outline.open_position)
         return [self._load(each) for each in cut]
 
     def replay_cell(self, history: PositionHistory) -> CellExecution:
-        """Execute a recorded position again.
-
-        Raises TaintedPositionError for a tainted or inexact one, unless `redo` was asked for.
-        """
+        """Execute a recorded position again. Raises TaintedPositionError, unless `redo` is set."""
         require_repeatable(history, self.settings)
         donor = None
         if history.committed is None:
@@ -252,7 +242,7 @@ class Run:
 
         The last recorded cell begins anew if it failed (unless the notebook `expects_error`), or
         was edited since it was interrupted. Any other edited cell begins a branch.
-        Raises BranchRefusedError or TaintedPositionError.
+        Raises BranchRefusedError, TaintedPositionError or PoisonedPositionError.
         """
         recorded = self.next_recorded()
         if recorded is None:
@@ -262,6 +252,7 @@ class Run:
             require_untainted(recorded, self.settings)
             self._leave(recorded.position, "retry", reuses=True)
         elif recorded.source == request.source:
+            require_sound(recorded, self.beginning, self.settings)
             return self.replay_cell(recorded)
         else:
             self.branch(recorded.position, "the cell was edited", reuses=True)
@@ -295,11 +286,7 @@ class Run:
         Raises BranchRefusedError if acts were done there (H14), unless `repeat_acts` allows it.
         """
         # Read again: the outline of this session holds no acts of the cells that it ran itself.
-        left = [each for each in self.read_outline().positions if each.position >= position]
-        acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
-        acts += [
-            f"{c.what} (cell {each.position})" for each in left for c in each.crossings if c.is_act
-        ]
+        acts = acts_from(self.read_outline(), position)
         if acts and not self.settings.repeat_acts:
             raise BranchRefusedError(position, tuple(acts))
         self._leave(position, reason, reuses=reuses)
@@ -318,6 +305,16 @@ class Run:
             require_untainted(self._load(last), self.settings)
         self._leave(last.position, "retry", reuses=True, repeats_acts=repeats_acts)
         return last
+
+    def leave_offered(self) -> bool:
+        """Leave the interrupted cell to the user if so begun. Raises TaintedPositionError."""
+        left = self.outline.open_position
+        if left is None or not self.beginning.leaves_cell or self.settings.redo:
+            return False
+        require_untainted(self._load(left), self.settings)
+        self._leave(left.position, self.beginning.start, reuses=True)
+        self.tell(self.beginning.sentence())
+        return True
 
     def _leave(
         self, position: int, reason: str, *, reuses: bool, repeats_acts: bool = False
@@ -347,11 +344,14 @@ class Run:
             self.settings.redo and execution.history is not None and execution.history.is_tainted
         )
         self._running = execution
+        doing = Doing.RESTORING if execution.is_replay else Doing.IN_CELL
+        self._vitals.enter(execution.position, doing, is_new=execution.history is None)
 
     def end_cell(self, _execution: CellExecution) -> None:
         self.port.leave_position()
         self.keep_generators()
         self.world.leave_cell()
+        self._vitals.leave()
         self._running = None
 
     def tell_reuse(self, donor: Donor, position: int, *, is_ok: bool) -> None:
@@ -458,11 +458,13 @@ class Run:
         return self._shutdown.wait(_SHUTDOWN_GRACE_S)
 
     def archive(self) -> None:
-        """Take this run out of the index: the next kernel of this notebook starts anew.
-
-        Nothing is deleted.
-        """
+        """Let the next kernel of this notebook start anew. Nothing is deleted."""
         self._store.archive(self.place)
+
+    def bring_back(self) -> str:
+        """Put this run away and revive the one before it. Returns its id; "": there is none."""
+        found = self._store.bring_back(self.place)
+        return found.run_id if found is not None else ""
 
     def close(self) -> None:
         """Write what waits and release the run. Safe to call twice."""
@@ -473,11 +475,13 @@ class Run:
         except JournalError as error:
             self.tell(str(error))
         self.port.close()
+        self._vitals.close()
         self._journal.close()
 
     # --- inside -----------------------------------------------------------------------------------
 
     def _flush(self) -> None:
+        self._vitals.tick(is_live=self.port.is_live)
         try:
             self.port.flush()
         except JournalError as error:

@@ -24,6 +24,10 @@ __all__ = ["Resume", "Settings"]
 
 _T = TypeVar("_T", bound=StrEnum)
 
+POISON_S = 60.0
+"""H36. Longer than a cell takes that breaks its process at once, shorter than between two
+pre-emptions of a machine."""
+
 
 class Resume(StrEnum):
     """Replay right after the start, or compare each request with the next recorded position."""
@@ -39,6 +43,8 @@ class Settings:
     `redo` allows tainted and inexact positions to be executed again; `repeat_acts` allows a branch
     that leaves acts behind. Both are explicit decisions of a user, never defaults. `hosts` says
     which calls may be repeated unasked, and which get an Idempotency-Key: none unless listed.
+    `poison_s`: a cell that ends its process twice within so many seconds of its own is not executed
+    by itself again; 0: it always is.
     """
 
     run: str | None = None
@@ -49,6 +55,7 @@ class Settings:
     redo: bool = False
     repeat_acts: bool = False
     replay_ask_s: float = 600.0
+    poison_s: float = POISON_S
     hosts: HostRules = field(default_factory=HostRules)
     journal_max_bytes: int = JOURNAL_BYTES_MAX
 
@@ -65,6 +72,7 @@ class Settings:
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
             hosts=_hosts(environ),
+            poison_s=_number("DURABLE_POISON_S", environ.get("DURABLE_POISON_S") or str(POISON_S)),
             journal_max_bytes=_bytes(environ, "DURABLE_JOURNAL_MAX_BYTES", JOURNAL_BYTES_MAX),
         )
 

@@ -51,6 +51,22 @@ def _best_among(asked: str, metas: Sequence[Meta], as_path: str) -> Meta | None:
     return next((meta for meta in metas if meta.notebook == as_path), None)
 
 
+def predecessor(of: Meta, metas: Sequence[Meta]) -> Meta | None:
+    """Return the run that was put away last of those whose place `of` took; None: there is none."""
+    put_away = [
+        each
+        for each in metas
+        if each.archived_ns is not None
+        and each.run_id != of.run_id
+        and (
+            (of.notebook and each.notebook == of.notebook)
+            or (of.kernel_id and each.kernel_id == of.kernel_id)
+            or (of.name and of.name in (each.run_id, each.name))
+        )
+    ]
+    return max(put_away, key=lambda each: each.archived_ns or 0, default=None)
+
+
 def near(asked: str, metas: Sequence[Meta]) -> tuple[str, ...]:
     """Return up to three ids, names or paths of notebooks that look like what was asked."""
     shown: dict[str, str] = {}

@@ -86,7 +86,7 @@ class Store:
         )
         self._index = Index(self.home / "index", disk)
         self._wall_ns = wall_ns
-        self._disk = disk
+        self.disk = self._disk = disk
 
     def __repr__(self) -> str:
         return f"<Store {self.home}>"
@@ -294,6 +294,20 @@ class Store:
             )
             self._index_keys(meta)
             return self._shelf.write(meta)
+
+    def bring_back(self, place: RunPlace) -> RunPlace | None:
+        """Revive the run whose place this one took, and put this one away; None: there is none.
+
+        One that is put away itself is revived.
+        """
+        meta = self._shelf.read(place.run_id).meta
+        if meta.archived_ns is not None:
+            return self.revive(place)
+        found = search.predecessor(meta, [each.meta for each in self.all() if not each.damage])
+        if found is None:
+            return None
+        self.archive(place)
+        return self.revive(self.place(found.run_id))
 
     # --- trust and place -----------------------------------------------------------------------
 

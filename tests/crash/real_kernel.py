@@ -64,6 +64,7 @@ class RealKernel:
     def spawn(self) -> int:
         """Start a process; returns its pid at once."""
         own = {"DURABLE_HOME": str(self.home), "DURABLE_RUN": self._run_id}
+        own["DURABLE_POISON_S"] = "0"  # a campaign kills faster than any machine
         folders = {
             name: str(self.folder / name.lower())
             for name in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")

@@ -23,6 +23,7 @@ class FakeRun:
     def __init__(self) -> None:
         self.resolved: list[tuple[Any, ...]] = []
         self.was_archived = False
+        self.before = ""
         self.failed: PositionOutline | None = None
         self.is_left = self.repeats_acts = False
 
@@ -42,6 +43,9 @@ class FakeRun:
             raise UsageError("the last cell did not fail")
         self.is_left, self.repeats_acts = True, repeats_acts
         return self.failed
+
+    def bring_back(self) -> str:
+        return self.before
 
     def archive(self) -> None:
         self.was_archived = True
@@ -180,8 +184,27 @@ def test_fresh_archives_the_run_and_refuses_cells_until_a_restart() -> None:
 
     assert kernel.run.was_archived
     assert "Restart the kernel" in shown.text
-    assert "DURABLE_RUN=nightly" in shown.text
+    assert "%durable fresh --undo" in shown.text
     assert isinstance(kernel.refusal, UsageError)
+
+
+def test_fresh_can_be_undone_and_asks_for_a_restart() -> None:
+    kernel = FakeKernel()
+    kernel.run.before = "weekly"
+
+    shown = answer(kernel, "fresh --undo")
+
+    assert "run weekly is back. Run nightly is archived in its place." in shown.text
+    assert "go on with run weekly" in str(kernel.refusal)
+
+
+def test_without_an_archived_run_there_is_nothing_to_undo() -> None:
+    kernel = FakeKernel()
+
+    with pytest.raises(UsageError, match="nothing to bring back"):
+        answer(kernel, "fresh --undo")
+
+    assert kernel.refusal is None
 
 
 def test_while_the_run_is_being_opened_commands_say_so() -> None:

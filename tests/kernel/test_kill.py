@@ -91,7 +91,7 @@ def test_a_graceful_stop_in_the_middle_of_a_cell_leaves_it_to_be_finished(start:
     cell = kernel.ask("print('begun', flush=True); time.sleep(2); print('done')")
     kernel.watch(cell, printed("begun"))
 
-    kernel.shut_down(restart=True)
+    kernel.shut_down(restart=False)
     kernel.start()
     rest = kernel.watch(cell, printed("done"))
 

@@ -1,0 +1,118 @@
+"""Finding: which run a process goes on with, its journal opened and folded, and how it begins.
+
+Executes nothing and changes nothing but a torn tail; only a run that the user wants to begin anew
+is put away. Whatever does not verify under this user's key raises before a single record is
+believed (rule 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from durable_kernel import codec
+from durable_kernel.checkpoint.objects import load_object, store_object
+from durable_kernel.errors import JournalCorruptError
+from durable_kernel.history import Outline, RecordCodec
+from durable_kernel.journal import Journal, Level
+from durable_kernel.runtime.settings import Resume, Settings
+from durable_kernel.runtime.starting import Beginning, Start, Told, began_anew, begin
+from durable_kernel.runtime.vitals import oom_kills_of_system, read_signs
+from durable_kernel.store import RunPlace, Store, current_boot_id
+
+__all__ = ["Found", "find", "records_of"]
+
+
+def records_of(store: Store, run_id: str, *, with_objects: bool) -> RecordCodec:
+    """Make the record codec of a run; `with_objects` only where every frame was verified (H19)."""
+    return RecordCodec(
+        sealer=codec.Sealer(store.seal_key(run_id)),
+        store_object=store_object,
+        load_object=load_object if with_objects else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A run whose journal is open and folded, and how to go on with it."""
+
+    place: RunPlace
+    outline: Outline
+    records: RecordCodec
+    journal: Journal
+    beginning: Beginning
+    told: tuple[str, ...] = ()
+
+
+def find(
+    store: Store, settings: Settings, notebook: Path | None, kernel_id: str | None, told: Told
+) -> Found:
+    """Find or create the run; where the user wants a clean state, archive it and make another."""
+    found = _open_journal(store, settings, _place(store, settings, notebook, kernel_id), told)
+    if found.beginning.start is not Start.FRESH:
+        return found
+    found.journal.close()
+    old = store.archive(found.place)
+    name = settings.run.removeprefix("=") if settings.run is not None else None
+    place = store.create(run_id=name, notebook=notebook, kernel_id=kernel_id)
+    anew = _open_journal(store, settings, place, told)
+    return replace(anew, told=(began_anew(old.run_id),))
+
+
+def _open_journal(store: Store, settings: Settings, place: RunPlace, told: Told) -> Found:
+    records = records_of(store, place.run_id, with_objects=True)
+    outline = Outline(records)
+    signs = read_signs(place.folder)
+    journal = _journal(store, place, settings.level, outline)
+    stopped = outline.lives[-1].shutdown if outline.lives else None
+    beginning = begin(
+        outline,
+        signs,
+        told,
+        poison_s=settings.poison_s,
+        oom_kills=oom_kills_of_system(),
+        is_same_boot=bool(outline.openers) and outline.openers[-1].boot_id == current_boot_id(),
+        may_begin_anew=(
+            settings.resume is Resume.EAGER
+            and place.meta.archived_ns is None
+            and stopped is not None
+            and stopped.wall_ns > max(place.meta.kernel_bound_ns, place.meta.notebook_bound_ns)
+        ),
+    )
+    return Found(place, outline, records, journal, beginning)
+
+
+def _journal(store: Store, place: RunPlace, level: Level, outline: Outline) -> Journal:
+    """Open a run's journal and fold it in the same pass, or begin it where the run is new."""
+    run_id, key = place.run_id, store.run_key(place.run_id)
+    had_frames = place.meta.begun_ns is not None
+    if not any(place.folder.glob("seg-*.dkj")):
+        if had_frames:
+            raise JournalCorruptError(place.folder, 0, "the journal of this run is missing")
+        return Journal.create(place.folder, run_id=run_id, key=key, level=level, disk=store.disk)
+    store.check_place(place)
+    with store.explaining(run_id):
+        journal = Journal.open(
+            place.folder,
+            run_id=run_id,
+            key=key,
+            level=level,
+            disk=store.disk,
+            anchor=store.anchor(run_id),
+            on_frame=outline.add,
+        )
+    if had_frames and not outline.openers:
+        journal.close()
+        raise JournalCorruptError(place.folder, 0, "the journal of this run is empty by now")
+    return journal
+
+
+def _place(
+    store: Store, settings: Settings, notebook: Path | None, kernel_id: str | None
+) -> RunPlace:
+    if settings.run is None:
+        found = store.lookup(kernel_id=kernel_id, notebook=notebook)
+        return found or store.create(notebook=notebook, kernel_id=kernel_id)
+    if store.exists(settings.run.removeprefix("=")):  # "=ID" is exactly that run, archived or not
+        return store.get(settings.run)
+    return store.create(run_id=settings.run, notebook=notebook, kernel_id=kernel_id)

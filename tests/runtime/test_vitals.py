@@ -1,0 +1,112 @@
+"""LIFE and SIGNALS: hints that survive the process, and that nothing depends on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from durable_kernel.runtime.starting import Beginning
+from durable_kernel.runtime.vitals import (
+    LIFE_NAME,
+    NOTHING_KNOWN,
+    SIGNALS_NAME,
+    Doing,
+    Vitals,
+    oom_kills_of_system,
+    read_signs,
+)
+
+
+@pytest.fixture
+def vitals(tmp_path: Path) -> Iterator[Vitals]:
+    made = Vitals(tmp_path, 7, Beginning(deaths=1, stuck_at=4, stuck=2))
+    yield made
+    made.close()
+
+
+def test_what_a_process_did_last_can_be_read_after_its_death(
+    vitals: Vitals, tmp_path: Path
+) -> None:
+    vitals.enter(3, Doing.IN_CELL, is_new=False)
+    vitals.tick(is_live=False)
+    vitals.tick(is_live=True)
+    vitals.tick(is_live=True)
+
+    found = read_signs(tmp_path)
+
+    assert (found.epoch, found.doing, found.position) == (7, Doing.IN_CELL, 3)
+    assert (found.deaths, found.stuck_at, found.stuck) == (1, 4, 2)
+    assert 0 <= found.live_s < 60
+    assert found.unheard == frozenset()
+
+
+def test_a_new_cell_has_no_deaths_of_the_cell_before(vitals: Vitals, tmp_path: Path) -> None:
+    vitals.enter(4, Doing.IN_CELL, is_new=True)
+
+    assert read_signs(tmp_path).deaths == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells nothing of its memory")
+def test_the_memory_of_the_process_is_kept(vitals: Vitals, tmp_path: Path) -> None:
+    vitals.enter(0, Doing.IN_CELL, is_new=True)
+    vitals.tick(is_live=True)
+
+    assert read_signs(tmp_path).rss_bytes > 1_000_000
+
+
+def test_a_signal_leaves_its_trace_until_it_is_heard(vitals: Vitals, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+        unheard = read_signs(tmp_path).unheard
+        vitals.hear()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert unheard == {signal.SIGUSR1}
+    assert read_signs(tmp_path).unheard == frozenset()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"DKL1", b"x" * 69, bytes(69)])
+def test_a_missing_or_damaged_hint_says_nothing(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / LIFE_NAME).write_bytes(content)
+
+    assert read_signs(tmp_path) == NOTHING_KNOWN
+
+
+def test_hints_that_cannot_be_written_cost_nothing_but_the_hints(tmp_path: Path) -> None:
+    for name in (LIFE_NAME, SIGNALS_NAME):
+        (tmp_path / name).mkdir()
+
+    vitals = Vitals(tmp_path, 1, Beginning())
+    vitals.enter(0, Doing.IN_CELL, is_new=True)
+    vitals.close()
+
+    assert read_signs(tmp_path) == NOTHING_KNOWN
+
+
+def test_a_wakeup_fd_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
+    try:
+        Vitals(tmp_path, 1, Beginning()).close()
+
+        assert signal.set_wakeup_fd(-1) == writing
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.close(reading)
+        os.close(writing)
+
+
+def test_the_kills_that_a_system_counted_are_read(tmp_path: Path) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("pgfault 12\noom_kill 3\n")
+
+    assert oom_kills_of_system(counters) == 3
+    assert oom_kills_of_system(tmp_path / "missing") == -1
