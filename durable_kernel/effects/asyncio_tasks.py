@@ -74,6 +74,7 @@ def _hook_tasks() -> None:
         if child is None:
             child = lane.port.spawn(lane, "a")
         child.loop, child.root_thread = self, threading.get_ident()
+        child.is_waiting = False
         try:
             task = _make_in(child, functools.partial(real, self, coro, **options), options)
         except BaseException:

@@ -128,6 +128,8 @@ class Crowd:
             lane.has_ended = True
             lane.on_rest = None
             self.turnstile.granted.pop(lane, None)
+            if lane.loop is not None:
+                self.turnstile.note_left(lane.loop)
             if lane in self.turnstile.lanes:
                 self.turnstile.lanes.remove(lane)
             left = port.replay.unmet_by(lane.path)

@@ -16,11 +16,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sys
+import threading
 import time
 from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from durable_kernel.errors import Stop
 from durable_kernel.ports import CURRENT_LANE, Lane
@@ -38,7 +40,8 @@ FREE = 2
 CUT = 3
 """The lane was cancelled while it waited, and went on with that once the others rested."""
 
-TURNS_MAX = 16
+TURNS_MAX = 100
+"""Turns of a loop without rest, since somebody was let go on."""
 
 # Who waits is woken. It looks by itself, too: for the end of patience, and for what nobody tells.
 _POLL_S_MIN, _READY_POLL_S_MAX, _POLL_S_MAX = 50e-6, 2e-3, 10e-3
@@ -73,6 +76,7 @@ class Turnstile:
         self._wakers: dict[str, Any] = {}
         self._ready: dict[Lane, None] = {}
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopGate] = WeakKeyDictionary()
+        self._left: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
     def hurried(self) -> int:
         """Return the pace of who does not wait for the others: it says how many locks they took."""
@@ -87,7 +91,7 @@ class Turnstile:
 
     def is_at_rest(self, me: Lane | None, *, but_for: object | None = None) -> bool:
         """Tell whether every lane but this one waits; lanes of the loop `but_for` do not count."""
-        loops: set[asyncio.AbstractEventLoop] = set()
+        loops: set[asyncio.AbstractEventLoop] = set(self._left)
         blocked: set[object] = set()  # by a task that waits inside: what is ready there can't run
         for lane in self.lanes:
             if lane.loop is not None:
@@ -98,7 +102,26 @@ class Turnstile:
                 continue
             if lane.at_work or lane.loop is None or _runs_now(lane):
                 return False
-        return not any(_has_ready(loop, me) for loop in loops - blocked if loop is not but_for)
+        return not any(self._is_busy(loop) for loop in loops - blocked if loop is not but_for)
+
+    def note_left(self, loop: object) -> None:
+        """Take note that a lane of a loop is over: who waits for it has yet to be told there."""
+        self._left.add(cast("asyncio.AbstractEventLoop", loop))
+
+    def _is_busy(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether a loop runs code of a lane, or is about to.
+
+        Seen from another thread it does unless it waits for the world: what it has taken from its
+        list and not begun yet is seen nowhere.
+        """
+        if not loop.is_running():
+            return False
+        ident: int | None = getattr(loop, "_thread_id", None)
+        if ident is not None and ident != threading.get_ident():
+            gate = self._loops.get(loop)
+            if not (gate is not None and gate.is_looking) and not _is_in_select(loop, ident):
+                return True
+        return _has_ready(loop)
 
     def is_patience_over(self, me: Lane | None) -> bool:
         """Tell whether the lanes that run have kept the others long enough."""
@@ -109,7 +132,17 @@ class Turnstile:
             and not is_resting(lane)
             and (lane.at_work or lane.loop is None or _runs_now(lane))
         ]
-        return self._patience.is_over(self.passes, running)
+        if not running:  # a loop is about to run one: its thread has the time of that
+            own = None if me is None else me.loop
+            known = [lane for lane in self.lanes if lane.root_thread is not None]
+            of_loops = {lane.loop: lane for lane in known if lane.loop not in (None, own)}
+            running = [
+                lane
+                for loop, lane in of_loops.items()
+                if self._is_busy(cast("asyncio.AbstractEventLoop", loop))
+            ]
+        # Where nobody runs any more, whoever asks finds them at rest when it looks again.
+        return bool(running) and self._patience.is_over(self.passes, running)
 
     # --- threads ----------------------------------------------------------------------------------
 
@@ -242,13 +275,12 @@ class Turnstile:
             self.lock.release()
             return
         gate = self._gate()
-        arrived_with = gate.checks
 
         def attempt() -> int | None:
             if self.is_at_rest(me):
                 return STILL
             if not self._is_loop_at_rest(gate.loop, me):
-                return HURRIED if gate.checks - arrived_with > TURNS_MAX else None
+                return HURRIED if gate.turns > TURNS_MAX else None
             return HURRIED if self.is_patience_over(me) else None
 
         self.granted[me] = await self.wait_async(me, attempt)
@@ -259,7 +291,7 @@ class Turnstile:
             for lane in self.lanes
             if lane.loop is loop and lane is not me and not is_resting(lane)
         )
-        return not runs and not _has_ready(loop, me)
+        return not runs and not _has_ready(loop)
 
     def _gate(self) -> _LoopGate:
         loop = asyncio.get_running_loop()
@@ -269,7 +301,7 @@ class Turnstile:
         return gate
 
     def turns_waited(self, loop: object) -> int:
-        """Count the turns that a loop made while somebody waited at its gate."""
+        """Count the turns of a loop since somebody went on, while others waited at its gate."""
         gate = self._loops.get(cast("asyncio.AbstractEventLoop", loop))
         return 0 if gate is None else gate.turns
 
@@ -313,8 +345,9 @@ class _LoopGate:
 
     def __init__(self, turnstile: Turnstile, loop: asyncio.AbstractEventLoop) -> None:
         self.turns = 0
-        self.checks = 0
+        self.is_looking = False
         self.loop = loop
+        self._passes = -1
         self._turnstile = turnstile
         self._context = contextvars.Context()
         self._waiters: dict[Lane, tuple[Attempt[Any], asyncio.Future[Any]]] = {}
@@ -347,19 +380,28 @@ class _LoopGate:
 
     def _check(self) -> None:
         self._is_scheduled = False
-        self.turns += 1
-        self.checks += 1
-        for lane, (attempt, future) in list(self._waiters.items()):
-            if not future.done() and self._let_go(lane, attempt, future):
-                self.turns = 0
-                self._watch = None
-                break
+        self._count_turn()
+        self.is_looking = True
+        try:
+            for lane, (attempt, future) in list(self._waiters.items()):
+                if not future.done() and self._let_go(lane, attempt, future):
+                    self._watch = None
+                    break
+        finally:
+            self.is_looking = False
         if not self._waiters:
+            self.turns = 0
             return
         self._watch = self._watch or StallWatch(self._turnstile, None)
         if (sentence := self._watch.look()) is not None:
             self._turnstile.stalled(sentence)
         self._schedule_again()
+
+    def _count_turn(self) -> None:
+        """Count from whoever went on last, or a crowd that arrives at once would grow tired."""
+        passes = self._turnstile.passes
+        self.turns = self.turns + 1 if passes == self._passes else 0
+        self._passes = passes
 
     def _let_go(self, lane: Lane, attempt: Attempt[Any], future: asyncio.Future[Any]) -> bool:
         try:
@@ -401,7 +443,18 @@ def _runs_now(lane: Lane) -> bool:
         return True
 
 
-def _has_ready(loop: asyncio.AbstractEventLoop, me: Lane | None) -> bool:
+def _is_in_select(loop: asyncio.AbstractEventLoop, ident: int) -> bool:
+    """Tell whether the thread of a loop waits for the world there. Of foreign selectors: yes."""
+    selector = type(getattr(loop, "_selector", None))
+    if selector.__module__ != "selectors":
+        return True
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 - the documented way to other stacks
+    if frame is None or frame.f_code.co_name != "select":
+        return False
+    return frame.f_globals.get("__name__") == "selectors"
+
+
+def _has_ready(loop: asyncio.AbstractEventLoop) -> bool:
     """Tell whether a loop is about to run code of a lane. Machinery does not count (H24)."""
     if not loop.is_running():
         return False
@@ -414,6 +467,6 @@ def _has_ready(loop: asyncio.AbstractEventLoop, me: Lane | None) -> bool:
         if handle.cancelled():
             continue
         lane = handle._context.get(CURRENT_LANE)  # noqa: SLF001 - there is no other way to it
-        if lane is not None and lane is not me:  # one that has ended has yet to tell its waiter
+        if lane is not None:  # one that has ended has yet to tell its waiter
             return True
     return False
