@@ -20,6 +20,7 @@ from typing import Any
 
 from durable_kernel.effects.http_chunks import ChunkScanner
 from durable_kernel.effects.http_tokens import (
+    NAME_HINTS,
     VALUE_CHARS_MIN,
     holds_secret,
     is_secret_target,
@@ -27,7 +28,7 @@ from durable_kernel.effects.http_tokens import (
 )
 from durable_kernel.ports import Secret
 
-__all__ = ["AnswerGuard", "is_harmless"]
+__all__ = ["AnswerGuard", "is_harmless", "is_harmless_text"]
 
 _TEXT_TYPES = (b"json", b"form", b"xml", b"text", b"javascript")
 _COOKIE_NAMES = re.compile(r"sess|token|auth|sid|jwt|csrf|xsrf|secret|key", re.IGNORECASE)
@@ -43,12 +44,17 @@ def is_harmless(label: str, content: bytes) -> bool:
 
     It is plain text without the name of a token, from an address that hands out none.
     """
-    return (
-        content[:1] in _LITERAL_OPENINGS
-        and content.isascii()
-        and not holds_secret(content)
-        and not is_secret_target(label)
-    )
+    return is_harmless_text(content) and not is_secret_target(label)
+
+
+def is_harmless_text(content: bytes) -> bool:
+    """Tell whether an answer begins as plain text, and names no token. Half of `is_harmless`."""
+    if content[:1] not in _LITERAL_OPENINGS or not content.isascii():
+        return False
+    for hint in NAME_HINTS:
+        if hint in content:
+            return not holds_secret(content)
+    return True
 
 
 class AnswerGuard:

@@ -375,7 +375,7 @@ class _Hook:
         if step.outcome is not None:
             self._recall(lane, conn, request, call, step)
             return
-        key = keyed(lane, call, step)
+        key = keyed(lane, call, step) if call.act else None
         if key is not None:
             _add_key(conn, request, key)
         exchange = Exchange(call, step, key)
@@ -402,7 +402,9 @@ class _Hook:
         except BaseException as error:
             exchange.fail(error)
             raise
-        if found := came_back_gone(exchange.call, exchange.step, response.status):
+        if exchange.step.is_unasked and (
+            found := came_back_gone(exchange.call, exchange.step, response.status)
+        ):
             return self._doubt(conn, exchange, begun, found)
         exchange.set_head(head_of(response))
         label = exchange.call.label

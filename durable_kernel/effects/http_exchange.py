@@ -40,7 +40,8 @@ class Exchange:
     def end(self) -> None:
         """Settle: the body was read to its end."""
         if self.elapsed_us is None:
-            self.step.settle(Outcome(Ending.VALUE, {"elapsed_us": self._stop()}))
+            spent_us = self.elapsed_us = round((perf_counter() - self._started_s) * 1_000_000)
+            self.step.settle(Outcome(Ending.VALUE, {"elapsed_us": spent_us}))
 
     def fail(self, error: BaseException, **extra: Any) -> None:
         """Settle: the exchange raised `error`, or was cancelled or interrupted by it.

@@ -39,11 +39,10 @@ def _tell_nobody() -> None:
 class _File:
     """What all files here have in common: the piece that is being read, and an end."""
 
-    def __init__(self) -> None:
-        self.closed = False
-        self.tell_taken: Callable[[], None] = _tell_nobody
-        self._piece = b""
-        self._at = 0
+    closed = False
+    tell_taken: Callable[[], None] = staticmethod(_tell_nobody)
+    _piece = b""
+    _at = 0
 
     @property
     def _waiting(self) -> int:
@@ -100,7 +99,6 @@ class PlainBody(_File):
     """A body that is not chunked."""
 
     def __init__(self, payload: Payload) -> None:
-        super().__init__()
         self._payload = payload
 
     @property
@@ -164,7 +162,6 @@ class ChunkedBody(_File):
     """A recorded body that came in chunks: each part is one chunk again."""
 
     def __init__(self, payload: Payload, broken: BrokenEnd | None) -> None:
-        super().__init__()
         self._payload = payload
         self._broken = broken
         self._held: bytes | None = None
@@ -221,7 +218,6 @@ class ChunkedTee(_File):
     """The real file of a chunked body. Follows the reader through the chunks, records payload."""
 
     def __init__(self, real: Any, exchange: Exchange) -> None:
-        super().__init__()
         self._file = real
         self._exchange = exchange
         self._left = 0  # of the present chunk, not yet taken from the real file

@@ -9,7 +9,14 @@ import json
 import re
 from collections.abc import Iterator
 
-__all__ = ["VALUE_CHARS_MIN", "hide_in_command", "holds_secret", "is_secret_target", "tokens_in"]
+__all__ = [
+    "NAME_HINTS",
+    "VALUE_CHARS_MIN",
+    "hide_in_command",
+    "holds_secret",
+    "is_secret_target",
+    "tokens_in",
+]
 
 _TARGETS = re.compile(
     r"://(?:oauth2?|login|accounts?|auth|sso|sts|id)\."
@@ -34,7 +41,8 @@ _NAME = re.compile(
     rf"(?<![a-z0-9_-])(?:{_TOKENS}|{_MAYBE})[\"'\\]*\s*[:=>]".encode(), re.IGNORECASE
 )
 _ADDRESS_HINTS = ("oken", "auth", "ogin", "sign", "session", "account", "sso", "sts", "id.", "role")
-_NAME_HINTS = (b"oken", b"ecret", b"assw", b"_key", b"Key", b"pikey", b"_code", b"jwt")
+NAME_HINTS = (b"oken", b"ecret", b"assw", b"_key", b"Key", b"pikey", b"_code", b"jwt")
+"""Where none of these stands, no token is named."""
 _AROUND_BYTES = 32
 
 _FIELDS = (
@@ -66,7 +74,7 @@ def holds_secret(text: bytes) -> bool:
 
     Each answer pays for this: the costly pattern looks only around what all names have in common.
     """
-    for hint in _NAME_HINTS:
+    for hint in NAME_HINTS:
         at = text.find(hint)
         while at >= 0:
             if _NAME.search(text, max(at - _AROUND_BYTES, 0), at + _AROUND_BYTES):

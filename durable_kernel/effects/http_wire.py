@@ -25,6 +25,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
+from operator import itemgetter, methodcaller
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -102,6 +103,8 @@ _ANSWER_SECRETS = frozenset(
         b"x-subject-token",
     }
 )
+_MAYBE_SECRET_HEADERS = _ANSWER_SECRETS | {b"location"}
+_name_of, _lowered = itemgetter(0), methodcaller("lower")
 _VALIDATORS = (b"etag", b"last-modified", b"content-encoding", b"content-length")
 
 _DIGEST_BYTES = 16
@@ -126,9 +129,12 @@ def hash_secret(value: bytes) -> str:
 
 
 class RequestHeaders:
-    """What the headers of a request say: all of them as they are shown, and two facts."""
+    """What the headers of a request say: all of them as they are shown, and two facts.
 
-    __slots__ = ("_details", "idempotency_key", "is_conditional", "shown")
+    `last`: the last safe request with these headers, as method, URL and body, and its call.
+    """
+
+    __slots__ = ("_details", "idempotency_key", "is_conditional", "last", "shown")
 
     def __init__(
         self, shown: Mapping[str, str], idempotency_key: str | None, *, is_conditional: bool
@@ -136,6 +142,7 @@ class RequestHeaders:
         self.shown = shown
         self.idempotency_key = idempotency_key
         self.is_conditional = is_conditional
+        self.last: tuple[tuple[str, str, str], Call] | None = None
         self._details: dict[str, Any] = {}
 
     def details(
@@ -191,15 +198,21 @@ def describe_request(
     `read_body` returns the body; it is called where only the body tells what the request is.
     `timeout` is in seconds, by phase, and is only shown.
     """
+    details = headers.details(timeout, body_bytes)
+    asked, last = (method, url, body), headers.last
+    if last is not None and last[0] == asked and last[1].details is details:
+        return last[1]  # whoever polls asks the same again and again
     key = headers.idempotency_key
     target = redact_url(url)
     identity = {"method": method, "url": target, "body": body}
-    details = headers.details(timeout, body_bytes)
     if key is not None:
         identity["idempotency_key"] = key
     safe = REPEAT_SAFE.get(method)
     if safe is not None:
-        return Call("http", f"{method} {target}", identity, details, Act.OBSERVATION, safe)
+        call = Call("http", f"{method} {target}", identity, details, Act.OBSERVATION, safe)
+        if target is url:  # stand-ins for secrets may change when more of them are known
+            headers.last = asked, call
+        return call
     if key is None and (planned := planned_key(lane, method, url, identity)):
         details = {**details, "injected_key": planned}
     repeat = may_repeat(
@@ -274,18 +287,15 @@ def make_head(
     reason: bytes | None,
 ) -> dict[str, Any]:
     """Build the head to record. Values that are secrets become `Secret`; order and case stay."""
-    return {
-        "status": status,
-        "headers": [
-            [name, Secret(value)]  # not a tuple: lists are what the journal packs fastest
-            if (lowered := name.lower()) in _ANSWER_SECRETS
-            or (lowered == b"location" and _leads_to_secret(value))
-            else [name, value]
-            for name, value in headers
-        ],
-        "http_version": http_version,
-        "reason": reason,
-    }
+    # Lists and no tuples: they are what the journal packs fastest.
+    pairs: list[list[Any]] = list(map(list, headers))
+    if not _MAYBE_SECRET_HEADERS.isdisjoint(map(_lowered, map(_name_of, pairs))):
+        for pair in pairs:
+            name, value = pair
+            lowered = name.lower()
+            if lowered in _ANSWER_SECRETS or (lowered == b"location" and _leads_to_secret(value)):
+                pair[1] = Secret(value)
+    return {"status": status, "headers": pairs, "http_version": http_version, "reason": reason}
 
 
 def _leads_to_secret(location: bytes) -> bool:

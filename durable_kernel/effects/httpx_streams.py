@@ -14,6 +14,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from itertools import chain
 from typing import Any, Self
 
 from durable_kernel.effects.http_body import Spool
@@ -76,28 +77,54 @@ class Stamped:
 class RecordingStream(Stamped):
     """The real stream, each part recorded before the caller sees it. Chunk boundaries are kept."""
 
-    def __init__(self, real: Any, exchange: Exchange) -> None:
+    _parts: Iterator[bytes] | None = None
+    _is_over = False
+    _is_closed = False
+
+    def __init__(self, real: Any, exchange: Exchange, left_bytes: int = -1) -> None:
         self._real = real
-        self._parts: Iterator[bytes] | None = None
         self._exchange = exchange
+        self._left_bytes = left_bytes
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> bytes:
+        if self._is_over:
+            raise StopIteration
+        exchange = self._exchange
         try:
             with suspended():
                 if self._parts is None:
                     self._parts = self._open()
                 part = next(self._parts)
+                self._left_bytes -= len(part)
+                if not self._left_bytes:
+                    self._take_end(self._parts)
         except StopIteration:
-            self._exchange.end()
+            exchange.end()
             raise
         except BaseException as error:
-            self._exchange.fail(error)
+            exchange.fail(error)
             raise
-        self._exchange.step.add_part(part)
+        exchange.step.add_part(part)
+        if self._is_over:
+            exchange.end()
         return part
+
+    def _take_end(self, parts: Iterator[bytes]) -> None:
+        """Take the end along with the last byte: there is nothing to wait for.
+
+        So the connection is free, and the call recorded, before the caller gets that byte. What
+        comes instead of an end comes when the caller asks for more.
+        """
+        try:
+            self._parts = chain((next(parts),), parts)
+        except StopIteration:
+            self._is_over = True
+            self._close_real()
+        except BaseException as error:  # noqa: BLE001 - raised where it would have been
+            self._parts = _raising(error)
 
     def _open(self) -> Iterator[bytes]:
         return iter(self._real)
@@ -108,12 +135,23 @@ class RecordingStream(Stamped):
         if exchange.elapsed_us is None:
             exchange.abandon()
         self._stamp(exchange.elapsed_us)
-        with machinery():
-            if self._real is not None:
-                self._real.close()
+        if not self._is_closed:
+            with machinery():
+                self._close_real()
+
+    def _close_real(self) -> None:
+        self._is_closed = True
+        if self._real is not None:
+            self._real.close()
 
     def __del__(self) -> None:
         self._exchange.abandon()
+
+
+def _raising(error: BaseException) -> Iterator[bytes]:
+    """Raise it when the next part is asked for."""
+    raise error
+    yield b""
 
 
 class AsyncRecordingStream(Stamped):

@@ -64,6 +64,8 @@ from durable_kernel.ports import (
 __all__ = ["install"]
 
 _LIBRARIES = ("httpx", "httpx2")
+_NO_BODY = "", 0
+_CHUNKED = b"transfer-encoding"
 
 
 def install(witness: Witness) -> None:
@@ -104,12 +106,14 @@ class _Hook:
             if lane is None or not isinstance(request.stream, library.sync_stream):
                 self._pass(lane, request)
                 return original(transport, request)
-            call = library.describe(lane, request, library.drain(request))
+            content = getattr(request, "_content", None)
+            body = _NO_BODY if content == b"" else library.drain(request)
+            call = library.describe(lane, request, body)
             step = lane.port.begin(lane, call, parse_answer)
             return carry_out(lane, call, step, transport, request)
 
         def carry_out(lane: Lane, call: Call, step: Step, transport: Any, request: Any) -> Any:
-            key = keyed(lane, call, step)
+            key = keyed(lane, call, step) if call.act else None
             if step.outcome is not None:
                 recalled = recall(lane, call, step, step.outcome, library.errors_of(request))
                 if recalled.head is None:
@@ -129,12 +133,14 @@ class _Hook:
             except BaseException as error:
                 exchange.fail(error)
                 raise
-            if found := came_back_gone(call, step, response.status_code):
+            if step.is_unasked and (found := came_back_gone(call, step, response.status_code)):
                 with suspended():
                     response.close()
                 decided = lane.port.put_in_doubt(lane, call, step, found, parse_answer)
                 return carry_out(lane, call, decided, transport, request)
-            return self._record(exchange, response, library.recording(response.stream, exchange))
+            left_bytes = _length_of(response)
+            stream = library.recording(response.stream, exchange, left_bytes)
+            return self._record(exchange, response, stream)
 
         handle_request.durable_hook = self  # type: ignore[attr-defined]
         return handle_request
@@ -237,7 +243,11 @@ class _Hook:
 
     def _record(self, exchange: Exchange, response: Any, stream: Any) -> Any:
         """Record the head of a live response and put the tee into it."""
-        exchange.set_head(self._library.head_of(response))
+        head = self._library.head_of(response)
+        if exchange.keyed is None:
+            exchange.step.set_head(head)
+        else:
+            exchange.set_head(head)
         if response.status_code == SWITCHING_PROTOCOLS:
             self.told.upgraded(exchange.call.label)
         response.stream = stream
@@ -377,6 +387,18 @@ class _Errors:
             error.request = self._request
         raised: BaseException = error
         return raised
+
+
+def _length_of(response: Any) -> int:
+    """Return how many bytes make the whole body of an answer, -1 where only its end tells.
+
+    Over HTTP/2 the end may come some time after the last byte.
+    """
+    headers = dict(response.headers.raw)
+    length = headers.get(b"Content-Length") or headers.get(b"content-length")
+    if length is None or not length.isdigit() or _CHUNKED in map(bytes.lower, headers):
+        return -1
+    return int(length) if response.extensions.get("http_version") == b"HTTP/1.1" else -1
 
 
 def _body_of(request: Any) -> bytes:

@@ -198,7 +198,9 @@ class _Hook:
                 return original(pool, conn, method, url, *given, **options)
             options.update(zip(names, given, strict=False))
             attempt = _Attempt(pool, conn, method, url, options, self._bodies)
-            return self._answer(lane, attempt)
+            call = self._describe(lane, attempt)
+            step = lane.port.begin(lane, call, parse_answer)
+            return self._carry_out(lane, attempt, call, step)
 
         _make_request.durable_hook = self  # type: ignore[attr-defined]
         return _make_request
@@ -207,12 +209,8 @@ class _Hook:
         target = url if "://" in url else f"{pool.scheme}://{pool.host}:{pool.port}{url}"
         self.told.passed(method, target)
 
-    def _answer(self, lane: Lane, attempt: _Attempt) -> Any:
-        call = self._describe(lane, attempt)
-        return self._carry_out(lane, attempt, call, lane.port.begin(lane, call, parse_answer))
-
     def _carry_out(self, lane: Lane, attempt: _Attempt, call: Call, step: Step) -> Any:
-        attempt.key = keyed(lane, call, step)
+        attempt.key = keyed(lane, call, step) if call.act else None
         if step.outcome is not None:
             recalled = recall(lane, call, step, step.outcome, self._errors_of(attempt))
             if recalled.head is None:
@@ -232,7 +230,7 @@ class _Hook:
             if attempt.body is not None and not attempt.body.was_read:
                 self._bodies.give_back(attempt.options["body"], attempt.body)
             raise
-        if found := came_back_gone(call, step, response.status):
+        if step.is_unasked and (found := came_back_gone(call, step, response.status)):
             with machinery():
                 attempt.conn.close()  # the next one is sent over another connection
             decided = lane.port.put_in_doubt(lane, call, step, found, parse_answer)
@@ -248,7 +246,7 @@ class _Hook:
         if known[0] != headers:
             raw = [(_as_bytes(name), _as_bytes(value)) for name, value in headers]
             known = self._last_headers = headers, describe_headers(raw)
-        digest, size_bytes = attempt.digest()
+        digest, size_bytes = ("", 0) if options.get("body") is None else attempt.digest()
         return describe_request(
             lane,
             attempt.method,

@@ -365,6 +365,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send_chunk(LINES[1])
         self._wait_for_client_to_leave()
 
+    def serve_framed(self) -> None:
+        """Send a chunk and wait, under headers that say it is all, and that chunks count."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(LINES[0])))
+        self.send_header("TRANSFER-ENCODING", "chunked")
+        self.end_headers()
+        self.send_chunk(LINES[0])
+        self._wait_for_client_to_leave()
+
     def serve_broken(self) -> None:
         """Promise more than is sent."""
         self.send_response(200)

@@ -58,6 +58,35 @@ def test_raw_bytes_are_recorded_part_by_part(lib: Any, service: HttpService) -> 
     assert recorded.outcome.ending is Ending.VALUE
 
 
+def test_a_call_has_ended_when_the_last_byte_of_a_known_length_arrives(
+    lib: Any, service: HttpService
+) -> None:
+    port = FakePort()
+
+    with port.cell(), lib.stream("GET", service.url("/hello")) as response:
+        part = next(response.iter_raw())
+        (recorded,) = port.journal().calls
+        is_settled = recorded.outcome is not None and recorded.outcome.ending is Ending.VALUE
+
+    assert part == b"".join(recorded.parts)
+    assert is_settled
+
+
+def test_a_part_is_delivered_before_another_chunk_is_waited_for(
+    lib: Any, service: HttpService
+) -> None:
+    """RFC 9112 §6.3: where both are given, chunks count and not the length."""
+    port = FakePort()
+
+    with port.cell(), lib.stream("GET", service.url("/framed")) as response:
+        part = next(response.iter_raw())
+
+    (recorded,) = port.journal().calls
+    assert part == LINES[0]
+    assert recorded.outcome is not None
+    assert recorded.outcome.ending is Ending.ABANDONED
+
+
 def test_no_secret_of_a_request_and_no_open_secret_of_an_answer_is_recorded(
     lib: Any, service: HttpService
 ) -> None:
