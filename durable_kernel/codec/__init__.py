@@ -13,6 +13,7 @@ from durable_kernel.codec.encoding import (
     encode_small_tree,
     is_small_tree,
     is_storable,
+    small_tree_packer,
 )
 from durable_kernel.codec.known import VALUE_CHARS_MIN, BodyHash, KnownSecrets, secrets_of_variable
 from durable_kernel.codec.plain import plain
@@ -43,4 +44,5 @@ __all__ = [
     "redact_headers",
     "redact_url",
     "secrets_of_variable",
+    "small_tree_packer",
 ]

@@ -24,7 +24,15 @@ from durable_kernel.codec.scalars import SCALARS
 from durable_kernel.codec.sealing import Sealed, Sealer
 from durable_kernel.errors import OutcomeNotStorableError
 
-__all__ = ["digest", "encode", "encode_small_tree", "is_small_tree", "is_storable", "type_name"]
+__all__ = [
+    "digest",
+    "encode",
+    "encode_small_tree",
+    "is_small_tree",
+    "is_storable",
+    "small_tree_packer",
+    "type_name",
+]
 
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 _NUMBERS: Final = frozenset({int, float})
@@ -72,13 +80,21 @@ def encode(
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def encode_small_tree(value: object) -> bytes | None:
-    """Return what `encode` does for a value of which `is_small_tree` holds, or None."""
+def encode_small_tree(value: object, packer: msgpack.Packer | None = None) -> bytes | None:
+    """Return what `encode` does for a value of which `is_small_tree` holds, or None.
+
+    `packer` is what `small_tree_packer` made: whoever encodes often keeps one.
+    """
     try:
-        packed: bytes = msgpack.Packer(strict_types=True).pack(value)
+        packed: bytes = (packer or small_tree_packer()).pack(value)
     except (OverflowError, ValueError):
         return None  # an int beyond 64 bits, a lone surrogate, more than 4 GiB: one by one
     return packed
+
+
+def small_tree_packer() -> msgpack.Packer:
+    """Make what `encode_small_tree` may use again and again, of one thread at a time."""
+    return msgpack.Packer(strict_types=True)
 
 
 def digest(value: object) -> str:

@@ -111,11 +111,16 @@ class RecordCodec:
         """Encode a record. Raises OutcomeNotStorableError for a value that nothing carries."""
         kind = type(record)
         values = list(_VALUES[kind](record))
+        self.cut_defaults(kind, values)
+        return self.pack_fields(kind, values)
+
+    @staticmethod
+    def cut_defaults(kind: type[Record], values: list[Any]) -> None:
+        """Remove trailing defaults from the fields of a record, which are all there."""
         for default in _LAST_DEFAULTS[kind]:
             if values[-1] is not default and not _same(values[-1], default):
                 break
             values.pop()
-        return self.pack_fields(kind, values)
 
     def pack_fields(self, kind: type[Record], values: list[Any]) -> tuple[int, bytes]:
         """Encode a record that was not made: its fields in order, trailing defaults cut off."""

@@ -398,6 +398,7 @@ class Called(Record):
     """A finished observation in one record: announced, its head and parts if any, settled.
 
     What would be `Announced`, `Head`, `Part`, `Settled` where nothing else was recorded meanwhile.
+    `soft`: what its lane observed before its end, values by kind; stands for `Observed` records.
     """
 
     CODE: ClassVar[int] = 20
@@ -412,6 +413,7 @@ class Called(Record):
     head: Any = None
     sizes: list[int] | None = None
     content: bytes = b""
+    soft: Mapping[str, list[Any]] | None = None
 
     def unfold(self) -> tuple[Announced, Head | None, Part | None, Settled]:
         """Return the records that it stands for."""

@@ -269,6 +269,8 @@ class PositionHistory:
                 return
 
     def _add_whole(self, record: Called) -> None:
+        for kind, values in (record.soft or {}).items():
+            self.soft.setdefault((record.lane, kind), []).extend(values)
         announced, head, part, settled = record.unfold()
         call = CallHistory(announced, head, [] if part is None else [part], settled)
         call.place = (self.cell.donor, self.position)

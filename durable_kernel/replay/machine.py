@@ -144,6 +144,18 @@ class PositionReplay:
     def is_live(self) -> bool:
         return self.is_open and self.hard_left == 0 and self.order.is_over
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether every call is live as it comes: nothing is left, and no donor is asked."""
+        nothing_left = not self._own_calls and not self._left_beside
+        return nothing_left and self.is_open and self.donor is None
+
+    def next_ordinal(self, lane: str) -> int:
+        """Return the ordinal of the next call of a lane where `is_plain`, as `ask_call` would."""
+        ordinal = self._next.get(lane, 0)
+        self._next[lane] = ordinal + 1
+        return ordinal
+
     def is_live_but_for(self, lanes: Collection[str]) -> bool:
         """Tell whether all that is left belongs to `lanes`: they wait for their cut calls."""
         return (

@@ -110,9 +110,7 @@ class Doubts:
     ) -> RequestInterrupted:
         """Journal that RequestInterrupted is what the code saw, then hand it out (H4)."""
         wall_ns = verdict.call.announced.wall_ns
-        step = LiveStep(
-            self._port, call=call, wall_ns=wall_ns, owner=lane, ordinal=verdict.ordinal, key=key
-        )
+        step = LiveStep(self._port, call, wall_ns, lane, verdict.ordinal, key)
         step.settle(Outcome(Ending.INTERRUPTED))
         self._port.interruption = (step.lane, step.ordinal)
         return self.interruption_of(verdict.call.announced)

@@ -11,13 +11,10 @@ prefix. Not locked: the port is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from durable_kernel.codec import is_small_tree
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
 from durable_kernel.history import (
-    INLINE_BYTES_MAX,
     Announced,
     Cell,
     Head,
@@ -45,22 +42,6 @@ _STREAM_BYTES_MAX = 1 << 20
 """Parts of streams wait in memory up to this size, then they are written."""
 
 
-@dataclass(slots=True)
-class _Whole:
-    """An observation that nothing of is written yet: it may end in one record."""
-
-    step: LiveStep
-    head: Any = None
-    pieces: list[bytes] = field(default_factory=list)
-    size_bytes: int = 0
-
-    @property
-    def announced(self) -> Announced:
-        """Its announcement as a record of its own."""
-        step = self.step
-        return announcement(step.lane, step.ordinal, step.call, step.call.repeat, step.wall_ns)
-
-
 class Pending:
     """All that waits for one run's journal. `lanes` are those of the running position."""
 
@@ -71,14 +52,15 @@ class Pending:
         self.counts: dict[str, int] = {}
         self._journal = journal
         self._storing = storing
-        self._draws: list[tuple[str, str, Any]] = []
-        self._reused: list[Reused] = []
-        self._stream: list[tuple[LiveStep, bytes]] = []
+        self.draws: list[tuple[str, str, Any]] = []
+        self.reused: list[Reused] = []
+        self.stream: list[tuple[LiveStep, bytes]] = []
         self._stream_bytes = 0
-        self._packed: list[tuple[LiveStep | None, Packed]] = []
+        self.packed: list[tuple[LiveStep | None, Packed]] = []
         self._lost: dict[LiveStep, JournalFullError] = {}
         self._watching = Watching(storing.secrets)
-        self._whole: _Whole | None = None
+        self.whole: LiveStep | None = None
+        """An observation that nothing of is written yet: it may end in one record."""
 
     def enter(self) -> None:
         """Begin a position: nothing counted."""
@@ -86,36 +68,41 @@ class Pending:
 
     def take(self, lane: Lane) -> None:
         """Take what a lane that ends still holds."""
-        if self._draws:
+        if self.draws:
             self._collect_draws()
         self._collect_soft(lane)
 
     def count(self, kind: str, number: int = 1) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + number
 
+    def count_soft(self, step: LiveStep) -> None:
+        """Count what the lane of an observation had observed before it."""
+        for kind, values in (step.soft or {}).items():
+            self.count(kind, len(values))
+
     # --- waiting ----------------------------------------------------------------------------------
 
     def add_draw(self, lane: Lane, kind: str, value: Any) -> None:
-        self._draws.append((lane.path, kind, value))
+        self.draws.append((lane.path, kind, value))
         self.count(kind.partition("/")[0])
 
     def add_reused(self, lane: Lane, found: Serve | Unfinished, kind: str, pace: int = 0) -> None:
         """Note that a call was answered by an earlier attempt; neighbours share a record."""
         new = Reused(lane=lane.path, ordinal=found.ordinal, back=found.back, pace=pace)
-        last = self._reused[-1] if self._reused else new
+        last = self.reused[-1] if self.reused else new
         if last.ordinal + last.count == new.ordinal and (
             (last.lane, last.back, last.pace) == (new.lane, new.back, new.pace)
         ):
             last.count += 1
         else:
-            self._reused.append(new)
+            self.reused.append(new)
         self.count(kind)
         if isinstance(found, Unfinished):
             self.append([])  # whoever decides about it has to find it in this attempt
 
     def write_before_egress(self) -> None:
         """Write what waits, if anything does: the outside may come to depend on it."""
-        waits = bool(self._packed or self._draws or self._reused or self._stream or self._whole)
+        waits = bool(self.packed or self.draws or self.reused or self.stream or self.whole)
         for lane in self.lanes:
             waits = waits or lane.has_pending
         if waits:
@@ -126,43 +113,22 @@ class Pending:
 
         Whatever else is written before it ends puts it on disk in its place.
         """
-        self._whole = _Whole(step)
+        self.whole = step
+        self.count(step.call.kind)
 
     def add_packed(self, packed: list[Packed]) -> None:
         """Let packed records wait their turn."""
         self._unfold_whole()
         self._collect_reused()
-        self._packed += [(None, each) for each in packed]
+        self.packed += [(None, each) for each in packed]
 
     def add_word(self, word: Turned) -> None:
         """Let a lane's word wait, behind all that was delivered before it."""
         self._unfold_whole()
         self._collect_reused()
-        if self._stream:
+        if self.stream:
             self._collect_stream()
-        self._packed.append((None, self._storing.pack(word)))
-
-    def take_head(self, step: LiveStep, head: Any) -> bool:
-        """Let a head wait with its announcement; False: it has to be a record of its own.
-
-        Secrets have, and become registered; they are in no tree of plain values.
-        """
-        whole = self._whole
-        if whole is None or whole.step is not step or not is_small_tree(head):
-            return False
-        whole.head = head
-        return True
-
-    def take_part(self, step: LiveStep, data: bytes) -> bool:
-        """Do the same for a part."""
-        whole = self._whole
-        if whole is None or whole.step is not step:
-            return False
-        whole.size_bytes += len(data)
-        if whole.size_bytes > INLINE_BYTES_MAX:
-            return False
-        whole.pieces.append(data)
-        return True
+        self.packed.append((None, self._storing.pack(word)))
 
     def add_head(self, step: LiveStep, head: Any, pace: int = 0) -> None:
         self._unfold_whole()
@@ -172,14 +138,14 @@ class Pending:
         record = Head(ordinal=step.ordinal, lane=step.lane, value=value, pace=pace)
         self._collect_reused()
         self._collect_stream()
-        self._packed.append((step, self._storing.pack(record)))
+        self.packed.append((step, self._storing.pack(record)))
         self._watching.begin(step, head, has_secrets=value is not head)
 
     def add_part(self, step: LiveStep, data: bytes) -> None:
         if step in self._lost:
             return
         self._unfold_whole()
-        self._stream.append((step, data))
+        self.stream.append((step, data))
         self._stream_bytes += len(data)
         if self._stream_bytes > _STREAM_BYTES_MAX:
             try:
@@ -192,7 +158,7 @@ class Pending:
     def hold(self, beginning: Packed) -> None:
         """Begin a position that is written with its first effect, or not at all (H38)."""
         self.append([])
-        self._packed = [(None, beginning)]
+        self.packed = [(None, beginning)]
         self.is_held = True
 
     def discard(self) -> bool:
@@ -200,7 +166,7 @@ class Pending:
         if not self.is_held:
             return False
         self.collect()
-        self._packed.clear()
+        self.packed.clear()
         self.is_held = False
         return True
 
@@ -209,14 +175,14 @@ class Pending:
     def append(self, packed: list[Packed], *, sync: bool = False) -> None:
         """Write records behind everything that waits. On a full disk what waits goes on waiting."""
         self.collect()
-        frames = [each for _, each in self._packed] + packed
+        frames = [each for _, each in self.packed] + packed
         if self.is_held and all(kind in _CHANGES_NOTHING for kind, _ in frames):
-            self._packed += [(None, each) for each in packed]
+            self.packed += [(None, each) for each in packed]
             return
         self.is_held = False
         if frames:
             self._journal.append(frames, sync=sync)
-        self._packed.clear()
+        self.packed.clear()
 
     def settle(
         self, step: LiveStep, outcome: Outcome, generators: Any, pace: int = 0
@@ -229,9 +195,9 @@ class Pending:
         try:
             if (error := self._lost.pop(step, None)) is not None:
                 raise error
-            if self._whole is not None and self._settle_whole(step, outcome, generators, pace):
+            if self.whole is not None and self._settle_whole(step, outcome, generators, pace):
                 return None
-            if self._stream:
+            if self.stream:
                 self._collect_stream()  # all of it has to be looked at
             found = self._watching.end(step)
             try:
@@ -253,88 +219,94 @@ class Pending:
 
     def _settle_whole(self, step: LiveStep, outcome: Outcome, generators: Any, pace: int) -> bool:
         """Write an observation in one record, if it is a plain one. Tells whether it was."""
-        whole = self._whole
-        assert whole is not None, "the caller looked"
         is_plain = outcome.ending is Ending.VALUE and generators is None and pace == 0
         packed = None
-        if is_plain and whole.step is step:
-            packed = self._storing.whole(step, whole.head, whole.pieces, outcome.value)
+        if is_plain and self.whole is step:
+            packed = self._storing.whole(step, outcome.value)
         if packed is None:
             self._unfold_whole()
             return False
-        self._whole = None
+        self.whole = None
+        self.count_soft(step)
         try:
             self.append([packed])
         except JournalFullError:
-            self._whole = whole
+            self.whole = step
             raise
         return True
 
     def _unfold_whole(self) -> None:
         """Put what waits of an observation into records of their own."""
-        whole, self._whole = self._whole, None
-        if whole is None:
+        step, self.whole = self.whole, None
+        if step is None:
             return
-        step = whole.step
         self._collect_reused()
-        self._packed.append((None, self._storing.pack(whole.announced)))
-        if whole.head is not None:
-            self._add_head(step, whole.head, whole.head, 0)
-        for piece in whole.pieces:
-            self._stream.append((step, piece))
-        self._stream_bytes += sum(map(len, whole.pieces))
+        self.packed += [(None, each) for each in self._announced(step)]
+        if step.told is not None:
+            self._add_head(step, step.told, step.told, 0)
+        for piece in step.pieces:
+            self.stream.append((step, piece))
+        self._stream_bytes += sum(map(len, step.pieces))
+
+    def _announced(self, step: LiveStep) -> list[Packed]:
+        """Pack the announcement of an observation, behind what its lane had observed by then."""
+        column = self._storing.column
+        packed = [column(step.lane, kind, values) for kind, values in (step.soft or {}).items()]
+        self.count_soft(step)
+        record = announcement(step.lane, step.ordinal, step.call, step.call.repeat, step.wall_ns)
+        return [*packed, self._storing.pack(record)]
 
     def _append_lost(self, step: LiveStep, outcome: Outcome) -> None:
         """Record, before anything that waits, that this outcome is lost."""
         packed = []
-        if self._whole is not None and self._whole.step is step:
-            packed = [self._storing.pack(self._whole.announced)]
-            self._whole = None
+        if self.whole is step:
+            packed = self._announced(step)
+            self.whole = None
         self._drop_parts(step)
         lost = Outcome(Ending.LOST, {"ending": int(outcome.ending)})
         packed.append(self._storing.settled(step.lane, step.ordinal, lost, None))
         try:
             self._journal.append_emergency(packed)
         except JournalFullError:  # another outcome had the ballast before; this one waits for room
-            self._packed[:0] = [(None, each) for each in packed]
+            self.packed[:0] = [(None, each) for each in packed]
 
     # --- collecting -------------------------------------------------------------------------------
 
     def collect(self) -> None:
         """Pack everything that waits: hard draws, what was reused, soft columns, then streams."""
-        if self._whole is not None:
+        if self.whole is not None:
             self._unfold_whole()
-        if self._draws:
+        if self.draws:
             self._collect_draws()
-        if self._reused:
+        if self.reused:
             self._collect_reused()
         for lane in self.lanes:
             self._collect_soft(lane)
-        if self._stream:
+        if self.stream:
             self._collect_stream()
 
     def _collect_soft(self, lane: Lane) -> None:
         for kind, values in lane.take_pending():
-            self._packed.append((None, self._storing.column(lane.path, kind, values)))
+            self.packed.append((None, self._storing.column(lane.path, kind, values)))
             self.count(kind, len(values))
 
     def _collect_draws(self) -> None:
         pack = self._storing.records.pack
-        draws, self._draws = self._draws, []
+        draws, self.draws = self.draws, []
         columns: dict[tuple[str, str], list[Any]] = {}
         for lane_path, kind, value in draws:
             columns.setdefault((lane_path, kind), []).append(value)
         for (lane_path, kind), values in columns.items():
             record = Observed(lane=lane_path, kind=kind, values=values, hard=True)
-            self._packed.append((None, pack(record)))
+            self.packed.append((None, pack(record)))
 
     def _collect_reused(self) -> None:
         pack = self._storing.records.pack
-        reused, self._reused = self._reused, []
-        self._packed += [(None, pack(each)) for each in reused]
+        reused, self.reused = self.reused, []
+        self.packed += [(None, pack(each)) for each in reused]
 
     def _collect_stream(self) -> None:
-        stream, self._stream, self._stream_bytes = self._stream, [], 0
+        stream, self.stream, self._stream_bytes = self.stream, [], 0
         pieces: list[bytes] = []
         for index, (step, data) in enumerate(stream):
             pieces.append(data)
@@ -356,7 +328,7 @@ class Pending:
         except JournalFullError as error:  # no room for its blob
             self._lose(step, error)
             return
-        self._packed.append((step, packed))
+        self.packed.append((step, packed))
 
     def _lose(self, step: LiveStep, error: JournalFullError) -> None:
         """Record no more of a stream; the one who reads it goes on reading."""
@@ -365,9 +337,9 @@ class Pending:
 
     def _drop_parts(self, step: LiveStep) -> None:
         """Forget what waits of a stream. What is recorded already stays: it is a prefix."""
-        self._packed = [each for each in self._packed if each[0] is not step]
-        self._stream = [each for each in self._stream if each[0] is not step]
-        self._stream_bytes = sum(len(data) for _, data in self._stream)
+        self.packed = [each for each in self.packed if each[0] is not step]
+        self.stream = [each for each in self.stream if each[0] is not step]
+        self._stream_bytes = sum(len(data) for _, data in self.stream)
 
 
 def lost_sentence(where: str, announced: Announced) -> str:

@@ -52,6 +52,7 @@ from durable_kernel.runtime.asking import Asking, StepTurns
 from durable_kernel.runtime.crowd import Crowd
 from durable_kernel.runtime.doubts import Doubts
 from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.observing import Observing
 from durable_kernel.runtime.obtaining import obtain, take_lock
 from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import lost_sentence
@@ -92,6 +93,9 @@ class RunPort(Recording):
         self.doubts = Doubts(self, world, policy, leave)
         self.crowd = Crowd(self, self._pending)
         self._pending.lanes = self.crowd.turnstile.lanes
+        self.observing = Observing(
+            self, self._pending, journal, storing.secrets, world.read_wall_ns
+        )
 
     # --- for the runtime --------------------------------------------------------------------------
 
@@ -105,13 +109,13 @@ class RunPort(Recording):
         with self.lock:
             self._pending.collect()
             self.position = position
-            self._replay = replay
+            self._replay = self.observing.replay = replay
             self.interrupts_recorded = 0
             self.interruption = None
             self.cut_call = None
             self._sources = []
             # An older cell's callback may ask long after its cell: it must find its own records.
-            lane = self._main = self._make_lane(threading.get_ident(), lambda: replay)
+            lane = self.main = self._make_lane(threading.get_ident(), lambda: replay)
             self.crowd.enter(lane, position, is_crowded=is_crowded)
             self._pending.enter()
             return lane
@@ -120,8 +124,8 @@ class RunPort(Recording):
         """End the cell: what its own line of control still asks is no longer its own."""
         with self.lock:
             self._pending.collect()
-            if self._main is not None:
-                self.crowd.leave(self._main)
+            if self.main is not None:
+                self.crowd.leave(self.main)
 
     def announce_cut(self, lane: Lane, ordinal: int, call: CallHistory) -> CallHistory:
         """Announce a call that was cut in an earlier position where its lane is now."""
@@ -167,13 +171,16 @@ class RunPort(Recording):
         with self.lock:
             if self.latch is None:
                 self.latch = stop
-                if self._main is not None and not self._main.has_ended:
-                    self.interrupts.wake(self._main, stop)
+                if self.main is not None and not self.main.has_ended:
+                    self.interrupts.wake(self.main, stop)
             return self.latch
 
     # --- ports.Port -------------------------------------------------------------------------------
 
     def begin(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        plain = self.observing.begin(lane, call)
+        if plain is not None:
+            return plain
         call = self._storing.redacted_call(call)
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return self.doubts.decided(self._ask(lane, call, answer))
@@ -191,7 +198,7 @@ class RunPort(Recording):
     def recall(self, lane: Lane, call: Call) -> tuple[Any] | None:
         if (
             self.crowd.turnstile.is_crowded
-            or lane is not self._main
+            or lane is not self.main
             or (self.latch or self.closed) is not None
             or lane.root_thread != threading.get_ident()
             or self._is_foreign(lane)

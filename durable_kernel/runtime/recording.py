@@ -13,8 +13,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from durable_kernel.codec import is_small_tree
 from durable_kernel.errors import JournalFullError, RunSuspendedError, Stop
-from durable_kernel.history import CallHistory, Record, Resolved
+from durable_kernel.history import INLINE_BYTES_MAX, CallHistory, Record, Resolved
 from durable_kernel.journal import Journal
 from durable_kernel.ports import (
     REPEATABLE,
@@ -29,6 +30,7 @@ from durable_kernel.ports import (
 from durable_kernel.replay import GoLive, PositionReplay
 from durable_kernel.runtime.crowd import Crowd
 from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.observing import Observing
 from durable_kernel.runtime.pending import Packed, Pending
 from durable_kernel.runtime.steps import LiveStep, StepKey
 from durable_kernel.runtime.storing import Storing
@@ -42,11 +44,14 @@ _DECLARED = Repeat(float("inf"), "declared idempotent")
 
 
 class Recording:
-    """Writes the calls of one run. `crowd` is the port's, and set by it."""
+    """Writes the calls of one run. `crowd` and `observing` are the port's, and set by it."""
 
     crowd: Crowd
+    observing: Observing
     closed: Stop | None = None
     latch: Stop | None = None
+    run_id: str
+    position: int
 
     def __init__(
         self, journal: Journal, storing: Storing, *, world: World, interrupts: Interrupts
@@ -60,13 +65,13 @@ class Recording:
         self._world = world
         self._replay = PositionReplay(None, is_open=True)
         self._pending = Pending(journal, storing)
-        self._open_steps: list[LiveStep] = []
-        self._main: Lane | None = None
+        self.open_steps: list[LiveStep] = []
+        self.main: Lane | None = None
 
     def carry(self) -> list[LiveStep]:
         """Before a new position: calls of other lanes that are under way go with them."""
         with self.interrupts, self.lock:
-            carried = list(self._open_steps)
+            carried = list(self.open_steps)
             for step in carried:
                 moved = Outcome(Ending.CARRIED)
                 packed = self._storing.settled(step.lane, step.ordinal, moved, None)
@@ -118,7 +123,7 @@ class Recording:
     def close_steps(self) -> None:
         """At a position's end: whatever was begun and not settled was abandoned (H17)."""
         with self.interrupts, self.lock:
-            for step in [each for each in self._open_steps if self._is_over(each.owner)]:
+            for step in [each for each in self.open_steps if self._is_over(each.owner)]:
                 step.settle(
                     Outcome(Ending.ABANDONED, None, ErrorFacts("builtins:GeneratorExit", ""))
                 )
@@ -127,27 +132,43 @@ class Recording:
         await self.crowd.reach(step.owner)
 
     def record_head(self, step: LiveStep, head: Any) -> None:
-        if not self.crowd.turnstile.is_crowded:
+        """Record a head. It may wait with its announcement if it holds no secret.
+
+        One that does has to be registered at once; it is in no tree of plain values.
+        """
+        pending = self._pending
+        if pending.whole is step and not self.crowd.turnstile.is_crowded and is_small_tree(head):
             with self.lock:  # nothing is written: an interrupt does no harm
-                if self._pending.take_head(step, head):
+                if pending.whole is step:
+                    step.told = head
                     return
         with self.interrupts, self.crowd.passing(step.owner) as pace:
             self.raise_closed()
-            self._pending.add_head(step, head, pace)
+            pending.add_head(step, head, pace)
 
     def record_part(self, step: LiveStep, data: bytes) -> None:
-        if not self.crowd.turnstile.is_crowded:
+        pending = self._pending
+        if pending.whole is step and not self.crowd.turnstile.is_crowded:
             with self.lock:  # as for a head
-                if self._pending.take_part(step, data):
+                size_bytes = step.size_bytes + len(data)
+                if pending.whole is step and size_bytes <= INLINE_BYTES_MAX:
+                    step.size_bytes = size_bytes
+                    step.pieces.append(data)
                     return
         with self.interrupts, self.lock:
-            self._pending.add_part(step, data)
+            pending.add_part(step, data)
 
     def record_stray(self) -> None:
         """Report a stream that is read on after the cell that opened it: that is not recorded."""
         self._world.crossing("reads on an answer that an earlier cell began to read", is_act=True)
 
     def record_end(self, step: LiveStep, outcome: Outcome) -> None:
+        if (
+            outcome.ending is Ending.VALUE
+            and self._pending.whole is step
+            and self.observing.end(step, outcome.value)
+        ):
+            return
         if self.latch is not None and outcome.ending is Ending.ABANDONED:
             self.forget(step)  # by the stop, not by the cell: whoever goes on makes the call again
             return
@@ -206,7 +227,6 @@ class Recording:
             refused = self._storing.settled(lane.path, ordinal, Outcome.of_error(error), None)
             self._pending.add_packed([announced, refused])
             raise
-        self._pending.count(call.kind)
         step = self.make_live(lane, ordinal, key, call, wall_ns=wall_ns)
         self._pending.begin_whole(step)
         return step
@@ -220,25 +240,19 @@ class Recording:
         cut: CallHistory | None = None,
         wall_ns: int = 0,
     ) -> LiveStep:
-        step = LiveStep(
-            self,
-            call=call,
-            wall_ns=wall_ns if cut is None else cut.announced.wall_ns,
-            owner=lane,
-            ordinal=ordinal,
-            key=key,
-            cut=cut,
-        )
+        announced_ns = wall_ns if cut is None else cut.announced.wall_ns
+        step = LiveStep(self, call, announced_ns, lane, ordinal, key)
         if cut is not None:
+            step.repeat(cut)
             step.go_on_behind(self.head_of(cut), self._storing.parts_of(cut))
         if call.runs_user_code:
             step.generators_before = self._world.generators_before()
-        self._open_steps.append(step)
+        self.open_steps.append(step)
         return step
 
     def forget(self, step: LiveStep) -> None:
-        if step in self._open_steps:
-            self._open_steps.remove(step)
+        if step in self.open_steps:
+            self.open_steps.remove(step)
 
     def write_resolved(self, decision: Resolved) -> None:
         """Write a user's decision, synced."""
@@ -251,7 +265,7 @@ class Recording:
             )
 
     def _is_over(self, lane: Lane) -> bool:
-        return lane.has_ended or lane is self._main or lane not in self.crowd.turnstile.lanes
+        return lane.has_ended or lane is self.main or lane not in self.crowd.turnstile.lanes
 
     # --- what the port adds -----------------------------------------------------------------------
 

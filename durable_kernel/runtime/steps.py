@@ -95,25 +95,34 @@ class LiveStep:
     """An announced call that is made now.
 
     `head` and `parts` hold a recorded prefix when a cut call is repeated; `cut` is that call.
+    `told`, `pieces` and `soft` belong to `Pending`: what waits of an observation while nothing of
+    it is written, and what its lane observed before. Most steps keep most of the defaults, which
+    cost nothing here.
     """
+
+    outcome: Outcome | None = None
+    head: Any = None
+    parts: Iterable[bytes] = ()
+    cut: CallHistory | None = None
+    repeats: Mapping[str, Any] | None = None
+    is_unasked = False
+    is_settled = False
+    has_recorded_head = False
+    generators_before: bytes | None = None
+    turns: CutTurns | None = None
+    told: Any = None
+    size_bytes = 0
+    soft: dict[str, list[Any]] | None = None
 
     def __init__(
         self,
         recorder: Recorder,
-        *,
         call: Call,
         wall_ns: int,
         owner: Lane,
         ordinal: int,
         key: StepKey,
-        cut: CallHistory | None = None,
     ) -> None:
-        self.outcome: Outcome | None = None
-        self.head: Any = None
-        self.parts: Iterable[bytes] = ()
-        self.cut = cut
-        self.repeats: Mapping[str, Any] | None = None if cut is None else cut.announced.details
-        self.is_unasked = False
         self.call = call
         self.label = call.label
         self.wall_ns = wall_ns
@@ -121,11 +130,13 @@ class LiveStep:
         self.lane = owner.path
         self.ordinal = ordinal
         self.key = key
-        self.is_settled = False
-        self.has_recorded_head = False
-        self.generators_before: bytes | None = None
-        self.turns: CutTurns | None = None
+        self.pieces: list[bytes] = []
         self._recorder = recorder
+
+    def repeat(self, cut: CallHistory) -> None:
+        """Take note that a cut call is made again."""
+        self.cut = cut
+        self.repeats = cut.announced.details
 
     def go_on_behind(self, head: Any, parts: Iterable[bytes]) -> None:
         """Take the recorded prefix of the cut call."""

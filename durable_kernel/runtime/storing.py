@@ -133,33 +133,26 @@ class Storing:
         """Pack the announcement of a call that may be repeated as `repeat` says."""
         return self.pack(announcement(lane, ordinal, call, repeat, wall_ns))
 
-    def whole(
-        self, step: LiveStep, head: Any, pieces: list[bytes], value: Any
-    ) -> tuple[int, bytes] | None:
+    def whole(self, step: LiveStep, value: Any) -> tuple[int, bytes] | None:
         """Pack a finished observation in one record, a `Called`; None if it is not a plain one.
 
-        Secrets, large values and answers that have to be watched have records of their own. Of the
+        Secrets, large values and answers that have to be watched have records of their own. Of its
         head `is_small_tree` holds.
         """
-        call = step.call
-        values = [step.ordinal, step.lane, call.kind, call.label, step.wall_ns]
-        values += [call.identity, call.details, value]
+        call, head, pieces, soft = step.call, step.told, step.pieces, step.soft
         content = b""
         if pieces:
             content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            values += [head, list(map(len, pieces))]
-            if content:
-                values.append(content)
-        elif head is not None:
-            values.append(head)
-        elif value is None:
-            values.pop()
         if must_watch(self.secrets, call.label, head, content):
             return None
+        identity, details = call.identity, call.details
+        values = [step.ordinal, step.lane, call.kind, call.label, step.wall_ns, identity, details]
+        values += [value, head, list(map(len, pieces)) or None, content, soft or None]
+        self.records.cut_defaults(Called, values)
         packed = None
-        looked_at = call.details is self._small_details or is_small_tree(call.details)
-        if looked_at and is_small_tree([call.identity, value]):
-            self._small_details = call.details
+        looked_at = details is self._small_details or is_small_tree(details)
+        if looked_at and is_small_tree([identity, value, soft]):
+            self._small_details = details
             packed = self.records.pack_small(Called, values)
         elif _seal(value) is not value:
             return None

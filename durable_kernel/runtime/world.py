@@ -64,7 +64,7 @@ class World:
 
     def __init__(self, generators: Generators, *, wall_ns: Callable[[], int] = _time_ns) -> None:
         self._generators = generators
-        self._wall_ns = wall_ns
+        self.read_wall_ns = wall_ns
         self._port: Blamed | None = None
         self._inbox: Inbox | None = None
         self._kernel_threads = frozenset(thread.ident for thread in threading.enumerate())
@@ -107,7 +107,7 @@ class World:
     # --- what the port asks -----------------------------------------------------------------------
 
     def wall_ns(self) -> int:
-        return self._wall_ns()
+        return self.read_wall_ns()
 
     def clock_text(self, wall_ns: int) -> str:
         """Write a moment for people, in UTC, seconds."""

@@ -26,9 +26,7 @@ def storing(tmp_path: Path) -> Storing:
 def _step(**identity: Any) -> LiveStep:
     call = Call("http", "GET http://a/", identity or {"method": "GET"}, {"sent_bytes": 0})
     lane = Lane("", cast("Any", None), lambda _: None)
-    return LiveStep(
-        cast("Any", None), call=call, wall_ns=5, owner=lane, ordinal=3, key=("run", 0, "", 3)
-    )
+    return LiveStep(cast("Any", None), call, 5, lane, 3, ("run", 0, "", 3))
 
 
 @pytest.mark.parametrize(
@@ -46,10 +44,12 @@ def _step(**identity: Any) -> LiveStep:
         pytest.param(None, [], list(range(100)), id="a value that is not small"),
     ],
 )
+@pytest.mark.parametrize("soft", [None, {"time.time": [1.5, 2.5]}])
 def test_one_record_has_the_bytes_of_its_class(
-    storing: Storing, head: Any, pieces: list[bytes], value: Any
+    storing: Storing, head: Any, pieces: list[bytes], value: Any, soft: Any
 ) -> None:
     step = _step()
+    step.told, step.pieces, step.soft = head, pieces, soft
     record = Called(
         ordinal=3,
         lane="",
@@ -62,15 +62,16 @@ def test_one_record_has_the_bytes_of_its_class(
         head=head,
         sizes=[len(each) for each in pieces] or None,
         content=b"".join(pieces),
+        soft=soft,
     )
 
-    packed = storing.whole(step, head, pieces, value)
+    packed = storing.whole(step, value)
 
     assert packed == storing.records.pack(record)
 
 
 def test_an_observation_with_a_secret_is_not_one_record(storing: Storing) -> None:
-    packed = storing.whole(_step(), None, [], {"password": Secret("hunter22")})
+    packed = storing.whole(_step(), {"password": Secret("hunter22")})
 
     assert packed is None
 
