@@ -88,6 +88,7 @@ class Crowd:
         self._cut.clear()
         for lane in self.turnstile.lanes:
             lane.move_to(position)
+        self.turnstile.move()
         self.turnstile.lanes.insert(0, main)
         self.turnstile.taken = 0
         self.turnstile.is_crowded = is_crowded

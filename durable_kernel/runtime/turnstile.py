@@ -165,7 +165,7 @@ class Turnstile:
 
     def _await_pace(self, me: Lane) -> int:
         """Wait until a live lane may go on, and keep the lock."""
-        waker = self._wakers[me.path] = _Waker()
+        waker = self._wakers[me.path] = _Waker(me)
         self.note_ready(me)
         try:
             while True:
@@ -176,6 +176,7 @@ class Turnstile:
                     return pace
                 self.lock.release()
         finally:
+            me.is_at_gate = False
             self._forget(me)
 
     def wait(
@@ -191,7 +192,7 @@ class Turnstile:
         `is_patient`: a live lane may wait for another one as long as it likes; no stall then.
         `over_at`: when the attempt gives up by itself, by the monotonic clock.
         """
-        waker = self._wakers[me.path] = _Waker()
+        waker = self._wakers[me.path] = _Waker(me)
         watch = StallWatch(self, me)
         has_told = False
         try:
@@ -214,6 +215,10 @@ class Turnstile:
     def _forget(self, me: Lane) -> None:
         self._wakers.pop(me.path, None)
         self._ready.pop(me, None)
+
+    def move(self) -> None:
+        """Take note that the lanes have other paths now: those that wait are found by them."""
+        self._wakers = {each.lane.path: each for each in tuple(self._wakers.values())}
 
     def nudge(self, path: str) -> None:
         """Let a waiting lane try at once."""
@@ -317,9 +322,10 @@ class Turnstile:
 class _Waker:
     """What one lane waits for between two attempts: somebody who wakes it, or a growing delay."""
 
-    __slots__ = ("_delay_s", "_lock")
+    __slots__ = ("_delay_s", "_lock", "lane")
 
-    def __init__(self) -> None:
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
         self._lock = allocate_lock()
         self._lock.acquire()
         self._delay_s = _POLL_S_MIN

@@ -42,17 +42,33 @@ def _at_any_time(notebook: Notebook) -> None:
     notebook.service.during = answer
 
 
-@pytest.mark.parametrize("name", _TOLD)
-def test_nobody_has_to_look_by_himself(
-    notebook: Notebook, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """A minute between two looks: a lane that is not woken would be seen."""
+@pytest.fixture
+def _nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute between two looks: a lane that is not woken is seen."""
     for each in ("_POLL_S_MIN", "_POLL_S_MAX", "_READY_POLL_S_MAX"):
         monkeypatch.setattr(turnstile, each, 60.0)
 
+
+@pytest.mark.parametrize("name", _TOLD)
+@pytest.mark.usefixtures("_nobody_looks")
+def test_nobody_has_to_look_by_himself(notebook: Notebook, name: str) -> None:
     live = notebook.lived(SHAPES[name])
     again = notebook.replayed()
 
+    assert again.shown == live.shown
+
+
+@pytest.mark.usefixtures("_nobody_looks")
+def test_who_waits_in_a_later_cell_is_woken_there(notebook: Notebook) -> None:
+    live = notebook.lived(
+        "import threading\nfound, go_on = [], threading.Event()\n"
+        "def work(): go_on.wait(); found.append(service.ask('late'))\n"
+        "t = threading.Thread(target=work); t.start()",
+        "print(service.ask('main')); go_on.set(); t.join(); print(found)",
+    )
+    again = notebook.replayed()
+
+    assert live.text().count("late: done") == 1
     assert again.shown == live.shown
 
 
