@@ -43,11 +43,13 @@ class Observing:
         journal: Journal,
         secrets: KnownSecrets,
         wall_ns: Callable[[], int],
+        is_foreign: Callable[[Lane], bool],
     ) -> None:
         self._port = port
         self._pending = pending
         self._journal = journal
         self._wall_ns = wall_ns
+        self._is_foreign = is_foreign
         self._secrets = secrets
         self._turnstile = port.crowd.turnstile
         self._packer = small_tree_packer()
@@ -66,7 +68,7 @@ class Observing:
         if (
             call.act
             or call.runs_user_code
-            or lane.root_task is not None
+            or (lane.root_task is not None and self._is_foreign(lane))
             or lane.root_thread != get_ident()
             or self._secrets.is_armed
             or self._turnstile.is_crowded

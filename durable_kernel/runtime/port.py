@@ -94,7 +94,7 @@ class RunPort(Recording):
         self.crowd = Crowd(self, self._pending)
         self._pending.lanes = self.crowd.turnstile.lanes
         self.observing = Observing(
-            self, self._pending, journal, storing.secrets, world.read_wall_ns
+            self, self._pending, journal, storing.secrets, world.read_wall_ns, self._is_foreign
         )
 
     # --- for the runtime --------------------------------------------------------------------------
@@ -209,6 +209,9 @@ class RunPort(Recording):
         return None if settled is None else (settled.value,)
 
     async def begin_async(self, lane: Lane, call: Call, answer: AnswerParser | None = None) -> Step:
+        plain = self.observing.begin(lane, call)
+        if plain is not None:
+            return plain
         call = self._storing.redacted_call(call)
         if not self.crowd.turnstile.is_crowded or self._is_foreign(lane):
             return await self.doubts.decided_async(self._ask(lane, call, answer))

@@ -17,7 +17,7 @@ from durable_kernel.history import (
     PositionHistory,
     position_history,
 )
-from durable_kernel.journal import RealDisk, scan
+from durable_kernel.journal import scan
 from durable_kernel.ports import CURRENT_LANE, Call, Ending, Lane, Outcome, Secret
 from durable_kernel.runtime.observing import Observing
 from durable_kernel.runtime.steps import LiveStep
@@ -97,12 +97,18 @@ class LongWay:
         return False
 
 
-def _lived(notebook: Notebook, exchanges: Exchanges, *, is_long: bool) -> PositionHistory:
+IN_A_CELL = "exchanges.make_all()"
+IN_A_TASK = "import asyncio\nawait asyncio.sleep(0)\nexchanges.make_all()"
+
+
+def _lived(
+    notebook: Notebook, exchanges: Exchanges, source: str, *, is_long: bool
+) -> PositionHistory:
     notebook.names["exchanges"] = exchanges
     with notebook.session(wall_ns=lambda: 5) as session:
         if is_long:
             session.run.port.observing = cast("Observing", LongWay())
-        assert session.execute("exchanges.make_all()")
+        assert session.execute(source)
         return _history(session)
 
 
@@ -123,12 +129,15 @@ def _facts(call: CallHistory) -> Any:
     return call.announced, call.head, sizes, contents, is_sealed, call.settled
 
 
-def test_both_ways_write_what_means_the_same(notebook: Notebook, tmp_path: Any) -> None:
+@pytest.mark.parametrize("source", [IN_A_CELL, IN_A_TASK], ids=["in a cell", "in its task"])
+def test_both_ways_write_what_means_the_same(
+    notebook: Notebook, tmp_path: Any, source: str
+) -> None:
     other = Notebook(tmp_path / "other")
     straight, long = Exchanges(), Exchanges()
 
-    found = _lived(notebook, straight, is_long=False)
-    expected = _lived(other, long, is_long=True)
+    found = _lived(notebook, straight, source, is_long=False)
+    expected = _lived(other, long, source, is_long=True)
 
     assert _told(found) == _told(expected)
     assert found.turns == expected.turns
@@ -139,44 +148,32 @@ def test_both_ways_write_what_means_the_same(notebook: Notebook, tmp_path: Any) 
     assert found.committed.counts == expected.committed.counts
 
 
-def test_both_ways_are_taken(notebook: Notebook) -> None:
+@pytest.mark.parametrize("source", [IN_A_CELL, IN_A_TASK], ids=["in a cell", "in its task"])
+def test_both_ways_are_taken(notebook: Notebook, source: str) -> None:
     """Else the test above would show nothing."""
     exchanges = Exchanges()
 
-    _lived(notebook, exchanges, is_long=False)
+    _lived(notebook, exchanges, source, is_long=False)
 
     kinds = [type(each) for each in _records(notebook)]
     assert kinds.count(Called) > 50
     assert kinds.count(Announced) > 50
 
 
-class CountingDisk(RealDisk):
-    """Counts what is written."""
+def test_an_observation_and_the_readings_before_it_are_one_frame(notebook: Notebook) -> None:
+    notebook.names.update(exchanges=Exchanges(), outcome=OUTCOMES[0])
 
-    def __init__(self) -> None:
-        self.writes = 0
-
-    def write(self, fd: int, content: bytes) -> int:  # type: ignore[override]
-        self.writes += 1
-        return super().write(fd, content)
-
-
-def test_an_observation_and_the_readings_before_it_are_one_frame_in_one_write(
-    notebook: Notebook,
-) -> None:
-    disk = CountingDisk()
-    notebook.names.update(exchanges=Exchanges(), disk=disk, outcome=OUTCOMES[0])
-
-    with notebook.session(disk=disk) as session:
+    with notebook.session() as session:
+        session.namespace["journal"] = session.run.port._journal
         assert session.execute(
             "from durable_kernel.ports import CURRENT_LANE\n"
             "with CURRENT_LANE.get().port.lock:\n"  # the timer waits
-            "    before = disk.writes\n"
+            "    before = journal.next_lsn\n"
             "    for n in range(3):\n"
             "        exchanges.make(n, None, [b'{}'], (2, 1), outcome)\n"
-            "    written = disk.writes - before"
+            "    frames = journal.next_lsn - before"
         )
-        assert session.namespace["written"] == 3
+        assert session.namespace["frames"] == 3
 
     records = _records(notebook)
     called = [each for each in records if isinstance(each, Called)]
