@@ -22,8 +22,8 @@ DELETES_BY = {
     ),
     "http.client": (
         "import http.client\nc = http.client.HTTPConnection(url.removeprefix('http://'))\n"
-        "c.request('DELETE', '/order/7')\nr = c.getresponse()\n"
-        "print(r.status, r.read().decode())\nc.close()"
+        "c.request('DELETE', '/order/7')\n"
+        "with c.getresponse() as r: print(r.status, r.read().decode())\nc.close()"
     ),
     "aiohttp": (
         "import aiohttp, asyncio\n"
