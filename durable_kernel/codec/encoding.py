@@ -36,6 +36,7 @@ __all__ = [
 
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 _NUMBERS: Final = frozenset({int, float})
+_ROWS: Final = frozenset({list})
 _TREE: Final = _NATIVE | {list, dict}
 _LEAF_BY_TYPE: Final[Mapping[type, Leaf]] = {
     kind: leaf for leaf in (*SCALARS, *MOMENTS) for kind in leaf.kinds
@@ -111,6 +112,32 @@ def is_small_tree(value: Any) -> bool:
 
     That is lists and dicts of None, bool, int, float, str and bytes, of no subclass and no other.
     """
+    return _is_flat(value) or _is_small(value)
+
+
+def _is_flat(value: Any) -> bool:
+    """Tell, mostly in C, of a dict of scalars, of lists of those, and of lists of rows of those.
+
+    As the head of an answer is, and what stands beside it. False says nothing of other trees.
+    """
+    if type(value) is not dict or len(value) > _SMALL:
+        return type(value) in _NATIVE
+    for item in value.values():
+        if type(item) in _NATIVE:
+            continue
+        if type(item) is not list or len(item) > _SMALL:
+            return False
+        kinds = set(map(type, item))
+        if kinds <= _NATIVE:
+            continue
+        if kinds != _ROWS or not _NATIVE.issuperset(map(type, chain.from_iterable(item))):
+            return False
+        if max(map(len, item)) > _SMALL:
+            return False
+    return _NATIVE.issuperset(map(type, value))
+
+
+def _is_small(value: Any) -> bool:
     containers = 0
     items = [value]
     for item in items:  # the list grows while it is walked: one loop is cheaper than recursion

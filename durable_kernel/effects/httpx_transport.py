@@ -138,9 +138,9 @@ class _Hook:
                     response.close()
                 decided = lane.port.put_in_doubt(lane, call, step, found, parse_answer)
                 return carry_out(lane, call, decided, transport, request)
-            left_bytes = _length_of(response)
-            stream = library.recording(response.stream, exchange, left_bytes)
-            return self._record(exchange, response, stream)
+            head = library.head_of(response)
+            stream = library.recording(response.stream, exchange, _length_of(head))
+            return self._record(exchange, response, head, stream)
 
         handle_request.durable_hook = self  # type: ignore[attr-defined]
         return handle_request
@@ -196,7 +196,7 @@ class _Hook:
                 decided = await lane.port.put_in_doubt_async(lane, call, step, found, parse_answer)
                 return await carry_out(lane, call, decided, transport, request)
             stream = library.async_recording(response.stream, exchange)
-            return self._record(exchange, response, stream)
+            return self._record(exchange, response, library.head_of(response), stream)
 
         return handle_async_request
 
@@ -241,9 +241,8 @@ class _Hook:
         if head["status"] == SWITCHING_PROTOCOLS:
             self.told.upgraded(call.label)
 
-    def _record(self, exchange: Exchange, response: Any, stream: Any) -> Any:
+    def _record(self, exchange: Exchange, response: Any, head: dict[str, Any], stream: Any) -> Any:
         """Record the head of a live response and put the tee into it."""
-        head = self._library.head_of(response)
         if exchange.keyed is None:
             exchange.step.set_head(head)
         else:
@@ -389,16 +388,16 @@ class _Errors:
         return raised
 
 
-def _length_of(response: Any) -> int:
+def _length_of(head: dict[str, Any]) -> int:
     """Return how many bytes make the whole body of an answer, -1 where only its end tells.
 
     Over HTTP/2 the end may come some time after the last byte.
     """
-    headers = dict(response.headers.raw)
+    headers = dict(head["headers"])
     length = headers.get(b"Content-Length") or headers.get(b"content-length")
     if length is None or not length.isdigit() or _CHUNKED in map(bytes.lower, headers):
         return -1
-    return int(length) if response.extensions.get("http_version") == b"HTTP/1.1" else -1
+    return int(length) if head["http_version"] == b"HTTP/1.1" else -1
 
 
 def _body_of(request: Any) -> bytes:

@@ -153,7 +153,7 @@ class Observing:
             is_small_tree(identity) and (details is self._small_details or is_small_tree(details))
         ):
             return None
-        if not is_small_tree([value, soft]):
+        if not (is_small_tree(value) and (not soft or is_small_tree(soft))):
             return None
         self._last_call, self._small_details = call, details
         fields = [step.ordinal, step.lane, call.kind, call.label, step.wall_ns, identity, details]
