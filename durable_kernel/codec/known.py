@@ -93,6 +93,10 @@ class KnownSecrets:
 
     # --- keyed stand-ins ------------------------------------------------------------------------
 
+    def fingerprint(self, content: bytes) -> str:
+        """Hash under the run's key: 32 hexadecimal digits, whatever is registered by then."""
+        return blake2b(content, key=self._key, digest_size=16).hexdigest()
+
     def hide(self, value: bytes) -> str:
         """Stand in for a secret of a request: `hash:` and 16 hexadecimal digits.
 

@@ -42,6 +42,8 @@ from durable_kernel.store import RunPlace, Store
 __all__ = ["Progress", "RunRequest", "run_notebook"]
 
 _POISON_S = 60.0
+_OWN_EDIT = "the cell was edited"
+_EDITED = " was edited"
 _DEATHS_MAX = 2
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -148,6 +150,7 @@ class _Runner:
         self._deaths = _Deaths()
         self._is_stopped = False
         self._is_unwritten = False
+        self._told: list[str] = []
 
     async def run(self) -> Exit:
         code_cells = [
@@ -265,6 +268,17 @@ class _Runner:
 
     def _tell_reuse(self, outline: Outline) -> None:
         """Say what was noted of a cell that took the place of an earlier attempt just now."""
+        for branch in outline.branches:
+            is_of_now = branch.wall_ns >= outline.openers[-1].wall_ns
+            if is_of_now and branch.reason.endswith(_EDITED) and branch.reason != _OWN_EDIT:
+                sentence = (
+                    f"{branch.reason} since cell {branch.position} loaded it: the run goes on from "
+                    "there with the code as it is now. Recorded calls that match in order are "
+                    "reused."
+                )
+                if sentence not in self._told:
+                    self._told.append(sentence)
+                    self._progress.say(sentence)
         last = outline.last_cell
         if last is None or last.donor is None or last.committed is None:
             return

@@ -24,6 +24,7 @@ from durable_kernel.history.records import (
     Committed,
     Crossed,
     Finished,
+    Loaded,
     Opened,
     Record,
     Resolved,
@@ -56,6 +57,7 @@ _OUTLINED = frozenset(
         Unsettled,
         Withdrawn,
         Reused,
+        Loaded,
     )
 )
 
@@ -79,6 +81,8 @@ class PositionOutline:
     attempts: int = 1
     committed: Committed | None = None
     crossings: list[Crossed] = field(default_factory=list)
+    loads: list[tuple[str, str, str]] = field(default_factory=list)
+    """Name, path and digest of the project code that it loaded, in order."""
     pending: dict[tuple[str, int], Announced] = field(default_factory=dict)
     """Announced and not settled, by lane and ordinal."""
     announced: list[Announced] = field(default_factory=list)
@@ -319,6 +323,8 @@ class Outline:
                 current.pending.pop((record.lane, record.ordinal), None)
             case Crossed():
                 current.crossings.append(record)
+            case Loaded():
+                current.loads.append((record.name, record.path, record.digest))
             case Committed():
                 current.committed = record
                 # What other lanes have under way goes on behind the cell.

@@ -22,6 +22,7 @@ from durable_kernel.history.records import (
     Crossed,
     Finished,
     Head,
+    Loaded,
     Noted,
     Observed,
     Opened,
@@ -63,6 +64,7 @@ _ALL: tuple[type[Record], ...] = (
     Turned,
     Reused,
     Called,
+    Loaded,
 )
 _TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
 

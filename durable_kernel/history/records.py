@@ -36,6 +36,7 @@ __all__ = [
     "Crossed",
     "Finished",
     "Head",
+    "Loaded",
     "Noted",
     "Observed",
     "Opened",
@@ -433,3 +434,19 @@ class Called(Record):
         if self.sizes:
             part = Part(ordinal=ordinal, lane=lane, sizes=self.sizes, content=self.content)
         return announced, head, part, Settled(ordinal=ordinal, lane=lane, value=self.value)
+
+
+@dataclass(slots=True, kw_only=True)
+class Loaded(Record):
+    """A module or script of the project was loaded; `source` is what it said (H25)."""
+
+    CODE: ClassVar[int] = 22
+    name: str
+    """Full name of a module; path of a script, relative to the working folder where below it."""
+    path: str
+    digest: str
+    """Keyed hash of the source: tells an edit, and nothing else."""
+    source: bytes | codec.Sealed = b""
+    blob: list[Any] | None = None
+    sealed: bool = False
+    """The source, inline or blob, is a Sealed: a registered value stands in it."""

@@ -29,6 +29,7 @@ from durable_kernel.history.records import (
     Committed,
     Crossed,
     Head,
+    Loaded,
     Noted,
     Observed,
     Opened,
@@ -116,6 +117,7 @@ class PositionHistory:
         self.outputs: list[Output] = []
         self.superseded: list[Output] = []
         self.notes: list[str] = []
+        self.loads: list[Loaded] = []
         self.crossings: list[Crossed] = []
         self.committed: Committed | None = None
         self.attempts = 1
@@ -189,6 +191,8 @@ class PositionHistory:
                     self.outputs.append(record)
             case Noted():
                 self.notes.append(record.sentence)
+            case Loaded():
+                self.loads.append(record)
             case Crossed():
                 self.crossings.append(record)
             case Committed():

@@ -28,8 +28,8 @@ _HOW_REUSED = "calls that match in order are reused, and the first other one is 
 _OPENING = "the kernel has just started and is opening its run: ask again in a moment."
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
-    "resolve [EFFECT] --retry | --answer FILE | --fail | restore [--redo | --without] | "
-    "retry [--repeat-acts] | fresh [--undo]"
+    "resolve [EFFECT] --retry | --answer FILE | --fail | "
+    "restore [--redo | --without | --edited] | retry [--repeat-acts] | fresh [--undo]"
 )
 
 
@@ -152,9 +152,24 @@ def _restore(asker: Asker, words: list[str]) -> Answer:
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--redo", action="store_true")
     ways.add_argument("--without", action="store_true")
+    ways.add_argument("--edited", action="store_true")
     given = parser.parse_args(words)
+    if given.edited:
+        return _leave_edited(asker)
     choice = Choice.REDO if given.redo else Choice.WITHOUT if given.without else Choice.GO_ON
     return _lines([asker.restore_again(choice)])
+
+
+def _leave_edited(asker: Asker) -> Answer:
+    run = _run_of(asker)
+    if asker.is_restoring:
+        raise UsageError("the run is being restored; ask again when that is done.")
+    place = f"the state before cell {run.leave_edited()}"
+    asker.refuse_from_now(
+        UsageError(f"restart the kernel: it restores {place}, and the cells can be run again.")
+    )
+    advice = f"Then run the cells from there: they load the code as it is now, {_HOW_REUSED}"
+    return _lines([f"Restart the kernel: it restores {place}.", advice])
 
 
 def _retry(asker: Asker, words: list[str]) -> Answer:

@@ -51,6 +51,7 @@ from durable_kernel.kernel.performing import (
 )
 from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreachable
 from durable_kernel.kernel.replaying import Restoration
+from durable_kernel.kernel.scripts import AutoreloadFollower, record_scripts
 from durable_kernel.kernel.tracebacks import trim_in
 from durable_kernel.ports import CURRENT_LANE
 
@@ -116,6 +117,9 @@ class DurableKernel(IPythonKernel):
         self.beside = Beside(self)
         self._has_asked_to_restore = False
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
+        autoreload = AutoreloadFollower(self)
+        self.shell.events.register("pre_run_cell", lambda _info: autoreload.look())
+        record_scripts(self.shell)
         self.shell.compile.is_debugging = lambda: (
             hasattr(self, "debugger") and self.debugger.is_started
         )

@@ -2,7 +2,8 @@
 
 `words` holds them, `lanes` the lines of control of a cell; `raised` raises recorded exceptions
 again, `carrying` keeps what they held, `cancelling` lets calls be cancelled again, `hosts` is what
-the user said of single hosts, `hiding` keeps secrets off the disk.
+the user said of single hosts, `hiding` keeps secrets off the disk, `loading` asks for the source of
+project code.
 """
 
 from durable_kernel.ports.cancelling import (
@@ -25,6 +26,7 @@ from durable_kernel.ports.lanes import (
     suspended,
     waiting,
 )
+from durable_kernel.ports.loading import Sources
 from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
 from durable_kernel.ports.words import (
     REPEAT_ALWAYS,
@@ -72,6 +74,7 @@ __all__ = [
     "Secret",
     "Secrets",
     "Source",
+    "Sources",
     "Step",
     "Witness",
     "await_cancellation",

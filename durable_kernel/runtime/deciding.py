@@ -1,16 +1,35 @@
-"""Deciding later: the run stopped with an act in doubt, and its next start takes the decision."""
+"""Deciding: about an act that waits now, or for the next start of a run that stopped with one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import urandom as _urandom  # bound before any hook: our own entropy is no record
 
 from durable_kernel.errors import UsageError
 from durable_kernel.history import PositionOutline
 from durable_kernel.runtime.inbox import AskedResolution, inbox_of, queue_instead
-from durable_kernel.runtime.parking import effect_name, parse_choice
+from durable_kernel.runtime.parking import Parked, decide, effect_name, parse_choice
 from durable_kernel.store import RunPlace, Store
 
-__all__ = ["queue_decision"]
+__all__ = ["decide_waiting", "queue_decision"]
+
+
+def decide_waiting(
+    waiting: Sequence[Parked], effect: str | None, choice: str, answer: bytes | None, now_ns: int
+) -> str:
+    """Let one of the calls that wait go on. Returns a sentence for the user.
+
+    Raises UsageError when it is not clear which one is meant, AnswerRejectedError; it waits on.
+    """
+    listed = "; ".join(f"{each.name}: {each.call.label}" for each in waiting)
+    if not effect and len(waiting) > 1:
+        raise UsageError(f"in doubt are {listed}. Name one of them.")
+    parked = next((each for each in waiting if effect in (None, "", each.name)), None)
+    if parked is None:
+        verb = "are" if len(waiting) > 1 else "is"
+        raise UsageError(f"effect {effect} is not in doubt. In doubt {verb} {listed}.")
+    parked.settle(decide(parked, choice, answer, now_ns))
+    return f"effect {parked.name} ({parked.call.label}): {choice}. The cell goes on."
 
 
 def queue_decision(

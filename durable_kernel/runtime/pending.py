@@ -162,10 +162,12 @@ class Pending:
         self.is_held = True
 
     def discard(self) -> bool:
-        """Forget the position that was held. False: something of it is written."""
+        """Forget the position that was held. False: something of it is to stay."""
         if not self.is_held:
             return False
         self.collect()
+        if any(kind not in _CHANGES_NOTHING for _, (kind, _) in self.packed):
+            return False
         self.packed.clear()
         self.is_held = False
         return True

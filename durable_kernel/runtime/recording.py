@@ -115,6 +115,11 @@ class Recording:
         with self.interrupts, self.lock:
             return self._pending.discard()
 
+    def write_soon(self, packed: Packed) -> None:
+        """Let a record wait for whatever leaves the process next."""
+        with self.interrupts, self.lock:
+            self._pending.add_packed([packed])
+
     def close(self) -> None:
         """Let threads that are left end at their next effect. The run writes what waits before."""
         with self.lock:

@@ -30,13 +30,18 @@ __all__ = [
 
 
 def is_to_be_retried(
-    recorded: PositionHistory, request: CellRequest, *, expects_error: bool
+    recorded: PositionHistory,
+    request: CellRequest,
+    *,
+    expects_error: bool,
+    is_edited: bool = False,
 ) -> bool:
     """Tell whether the last recorded cell is to begin anew under this request.
 
-    One that raised, unless its notebook expects that; and one that was interrupted and edited.
+    One that raised, unless its notebook expects that; and one that was interrupted and edited,
+    itself or (`is_edited`) what it loads.
     """
-    is_edited = recorded.source != request.source
+    is_edited = is_edited or recorded.source != request.source
     if recorded.committed is None:
         return is_edited
     return recorded.committed.status == "error" and (is_edited or not expects_error)
@@ -111,17 +116,22 @@ def find_donor(
 
 
 class Attempts:
-    """What the cells of one run may reuse. `load` reads the history of an attempt."""
+    """What the cells of one run may reuse. `load` reads the history of an attempt.
+
+    `has_edited`: whether the code that an attempt loaded says something else by now.
+    """
 
     def __init__(
         self,
         outline: Outline,
         load: Callable[[PositionOutline], PositionHistory],
         wall_ns: Callable[[], int],
+        has_edited: Callable[[PositionOutline], bool],
     ) -> None:
         self._outline = outline
         self._load = load
         self._wall_ns = wall_ns
+        self._has_edited = has_edited
 
     def before_new(self, position: int, request: CellRequest, settings: Settings) -> Donor | None:
         """Make the donor of a cell that begins; None where it takes nobody's place."""
@@ -157,6 +167,7 @@ class Attempts:
             left.has_failed
             and left.cell.code == source
             and left.position == branch.position == position
+            and not self._has_edited(left)
         )
         return Donor(
             attempts,

@@ -30,18 +30,19 @@ from durable_kernel.history import (
     Shutdown,
     position_history,
 )
-from durable_kernel.history.views import outline_view, recent_calls
+from durable_kernel.history.views import recent_calls
 from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
-from durable_kernel.runtime.deciding import queue_decision
+from durable_kernel.runtime.deciding import decide_waiting, queue_decision
 from durable_kernel.runtime.finding import Found
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
-from durable_kernel.runtime.parking import decide
+from durable_kernel.runtime.modules import ProjectModules
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
+from durable_kernel.runtime.reporting import status_of
 from durable_kernel.runtime.retrying import (
     Attempts,
     act_sentences,
@@ -101,7 +102,12 @@ class Run:
         self._shutdown = threading.Event()
         self._running: CellExecution | None = None
         self._replayed_calls = 0
-        self._attempts = Attempts(outline, self._load, self.world.wall_ns)
+        self._attempts = Attempts(
+            outline,
+            self._load,
+            self.world.wall_ns,
+            lambda left: self.modules.has_edited(left),  # noqa: PLW0108 - made below
+        )
         self.port = RunPort(
             journal,
             self.storing,
@@ -112,6 +118,8 @@ class Run:
             leave=leave,
             hosts=settings.hosts,
         )
+        self.modules = ProjectModules(self.port, self.storing)
+        surroundings.keep_sources(self.modules)
         self._timer = FlushTimer(self._flush)
         self._timer.start()
 
@@ -154,36 +162,17 @@ class Run:
     def take_notices(self) -> list[str]:
         """Sentences not told yet; they are told now."""
         taken, self._notices = self._notices, []
-        return taken
+        return taken + self.modules.news()
 
     def status(self) -> dict[str, Any]:
         """Return what `%durable status` shows, as plain values."""
-        crossings = [each for each in self.world.crossings if each.is_act]
-        return {
-            **self._seen(),
-            "run": self.run_id,
-            "state": self.state,
-            "next_position": self.next_position,
-            "replayed_calls": self._replayed_calls,
-            "epoch": self._journal.epoch,
-            "durability": self._journal.level.value,
-            "folder": str(self.place.folder),
-            "size_bytes": self._journal.size_bytes,
-            "budget": self._budget.state(self._journal.size_bytes),
-            "in_doubt": [
-                {"effect": each.name, "label": each.call.label, "what": each.sentence()}
-                for each in self.port.parked
-            ],
-            "unrecorded": [f"{each.where}: it {each.what}" for each in crossings],
-            "stopped_by": str(self.port.latch) if self.port.latch is not None else None,
-        }
-
-    def _seen(self) -> dict[str, Any]:
-        """Describe the journal; a cell that runs just now is not interrupted, nor its act lost."""
-        seen = outline_view(self.read_outline())
-        if self._running is not None and not self.port.parked and self.port.latch is None:
-            seen.update(status="running", acts_in_doubt=[])
-        return seen
+        return status_of(
+            self,
+            self._journal,
+            self._budget,
+            replayed_calls=self._replayed_calls,
+            is_running=self._running is not None,
+        )
 
     def log(self, limit: int = 50, position: int | None = None) -> list[dict[str, Any]]:
         """List the last recorded calls, newest last. Reads the journal."""
@@ -248,14 +237,19 @@ class Run:
         if recorded is None:
             return self.start_cell(request)
         is_last = self.outline.last_cell is self.outline.positions[self._cursor]
-        if is_last and is_to_be_retried(recorded, request, expects_error=expects_error):
+        modules = self.modules.edited_at(recorded.position, self.outline)
+        is_edited = recorded.source != request.source or bool(modules)
+        if is_last and is_to_be_retried(
+            recorded, request, expects_error=expects_error, is_edited=is_edited
+        ):
             require_untainted(recorded, self.settings)
             self._leave(recorded.position, "retry", reuses=True)
-        elif recorded.source == request.source:
+        elif not is_edited:
             require_sound(recorded, self.beginning, self.settings)
             return self.replay_cell(recorded)
         else:
-            self.branch(recorded.position, "the cell was edited", reuses=True)
+            edited = ", ".join(modules) or "the cell"
+            self.branch(recorded.position, f"{edited} was edited", reuses=True)
         return self.start_cell(request)
 
     def start_cell(self, request: CellRequest) -> CellExecution:
@@ -290,6 +284,20 @@ class Run:
         if acts and not self.settings.repeat_acts:
             raise BranchRefusedError(position, tuple(acts))
         self._leave(position, reason, reuses=reuses)
+
+    def leave_edited(self) -> int:
+        """Leave behind what ran since a cell loaded code that was edited since; return that cell.
+
+        Raises UsageError if nothing was, or while a cell runs; BranchRefusedError as `branch`.
+        """
+        changed = self.modules.changed()
+        if self._running is not None:
+            raise UsageError("a cell is running; interrupt it first.")
+        if not changed:
+            raise UsageError("no module or script that a cell loaded has changed since.")
+        first = min(changed.values())
+        self.branch(first, f"{', '.join(changed)} was edited", reuses=True)
+        return first
 
     def leave_failed(self, *, repeats_acts: bool) -> PositionOutline:
         """Leave the last cell behind, which failed or stopped: the next opener begins it anew.
@@ -346,12 +354,14 @@ class Run:
         self._running = execution
         doing = Doing.RESTORING if execution.is_replay else Doing.IN_CELL
         self._vitals.enter(execution.position, doing, is_new=execution.history is None)
+        self.modules.begin(execution.history)
 
     def end_cell(self, _execution: CellExecution) -> None:
         self.port.leave_position()
         self.keep_generators()
         self.world.leave_cell()
         self._vitals.leave()
+        self.modules.end()
         self._running = None
 
     def tell_reuse(self, donor: Donor, position: int, *, is_ok: bool) -> None:
@@ -384,15 +394,7 @@ class Run:
             self._replayed_calls += sum(map(len, execution.history.calls.values()))
 
     def diverged(self, unmet: Diverges) -> None:
-        self.port.set_latch(
-            DivergenceError(
-                self.world.where(),
-                unmet.recorded,
-                unmet.asked,
-                unmet.differences,
-                unmet.likely_cause,
-            )
-        )
+        self.port.set_latch(self.port.divergence(unmet))
 
     def clock_reading(self) -> Mapping[str, float]:
         return self._surroundings.clocks.reading()
@@ -405,20 +407,8 @@ class Run:
         Where the run stopped with an act in doubt, the decision waits for the next start.
         Raises UsageError or AnswerRejectedError; the act waits on.
         """
-        waiting = list(self.port.parked)
-        if not waiting:
-            return self._queue_decision(effect, choice, answer)
-        listed = "; ".join(f"{each.name}: {each.call.label}" for each in waiting)
-        if not effect and len(waiting) > 1:
-            raise UsageError(f"in doubt are {listed}. Name one of them.")
-        parked = next((each for each in waiting if effect in (None, "", each.name)), None)
-        if parked is None:
-            verb = "are" if len(waiting) > 1 else "is"
-            raise UsageError(f"effect {effect} is not in doubt. In doubt {verb} {listed}.")
-        parked.settle(decide(parked, choice, answer, self.world.wall_ns()))
-        return f"effect {parked.name} ({parked.call.label}): {choice}. The cell goes on."
-
-    def _queue_decision(self, effect: str | None, choice: str, answer: bytes | None) -> str:
+        if waiting := list(self.port.parked):
+            return decide_waiting(waiting, effect, choice, answer, self.world.wall_ns())
         unfinished = self.read_outline().doubtful if self.port.latch is not None else None
         return queue_decision(self._store, self.place, unfinished, effect, choice, answer)
 
@@ -470,6 +460,7 @@ class Run:
         """Write what waits and release the run. Safe to call twice."""
         self._timer.stop()
         self.world.detach()
+        self._surroundings.keep_sources(None)
         try:
             self.port.flush()
         except JournalError as error:

@@ -22,6 +22,7 @@ from durable_kernel.history import (
     Cell,
     Choice,
     Head,
+    Loaded,
     Observed,
     Output,
     Part,
@@ -275,6 +276,31 @@ class Storing:
         blob = self._put(self.records.encode(content))
         return self.records.pack(Output(kind=kind, metadata=metadata, blob=blob, late=late))
 
+    def loaded(self, name: str, path: str, source: bytes) -> tuple[int, bytes]:
+        """Pack project code that is loaded. Sealed where a registered value stands in it."""
+        content: bytes | Sealed = source
+        name, path = self.secrets.redact_text(name), self.secrets.redact_text(path)
+        if self.secrets.is_armed and self.secrets.is_in(source):
+            content = Sealed(source)
+        is_sealed, blob = content is not source, None
+        if len(source) > INLINE_BYTES_MAX:
+            blob = self._put(self.records.encode(content) if is_sealed else source)
+            content = b""
+        return self.records.pack(
+            Loaded(
+                name=name,
+                path=path,
+                digest=self.digest(source),
+                source=content,
+                blob=blob,
+                sealed=is_sealed,
+            )
+        )
+
+    def digest(self, source: bytes) -> str:
+        """Hash a source under the run's key."""
+        return self.secrets.fingerprint(source)
+
     def head(self, value: Any) -> Any:
         """Return a head as it may be stored: secrets sealed."""
         return _seal(value)
@@ -318,6 +344,15 @@ class Storing:
     def parts_of(self, call: CallHistory) -> Iterable[bytes]:
         """Give all recorded parts of a call, with their boundaries. Blobs are read as they come."""
         return RecordedParts(call.parts, self._blobs, self.records) if call.parts else ()
+
+    def source_of(self, loaded: Loaded) -> bytes:
+        """Return recorded project code. Raises SealedSecretError where the key is missing."""
+        content: Any = loaded.source
+        if loaded.blob:
+            content = self._blobs.read(blob_ref(loaded.blob))
+            if loaded.sealed:
+                content = self.records.decode(content)
+        return bytes(content.value) if loaded.sealed else bytes(content)
 
     def content_of(self, output: Output) -> Any:
         """Return the content of an output message, from its blob if it was large."""

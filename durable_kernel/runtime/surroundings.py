@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from durable_kernel import effects
-from durable_kernel.effects import clocks as clock_hooks, detector, generators as generator_hooks
+from durable_kernel.effects import (
+    clocks as clock_hooks,
+    detector,
+    generators as generator_hooks,
+    modules,
+)
+from durable_kernel.ports import Sources
 from durable_kernel.runtime.world import Generators, World
 
 __all__ = ["Clocks", "Surroundings", "prepare"]
@@ -40,6 +46,8 @@ class Surroundings:
     seed: Callable[[bytes], None]
     exclude: Callable[[Iterable[Path]], None]
     """Folders that the kernel itself writes: what happens there is no cell's crossing."""
+    keep_sources: Callable[[Sources | None], None]
+    """Who keeps the source of project code that is loaded."""
 
 
 def prepare(*, wall_ns: Callable[[], int] | None = None) -> Surroundings:
@@ -51,5 +59,10 @@ def prepare(*, wall_ns: Callable[[], int] | None = None) -> Surroundings:
     world = World(generator_hooks, wall_ns=wall_ns) if wall_ns else World(generator_hooks)
     effects.install(world)
     return Surroundings(
-        world, generator_hooks, clock_hooks, generator_hooks.seed_genesis, detector.exclude
+        world,
+        generator_hooks,
+        clock_hooks,
+        generator_hooks.seed_genesis,
+        detector.exclude,
+        modules.keep_in,
     )
