@@ -35,7 +35,7 @@ _WITH_HARD = b"\x94"
 
 @dataclass(slots=True)
 class Life:
-    """One process. `cells`: positions that it began; `hard`: hard records since the last of them.
+    """One process. `cells`: cells that it began; `hard`: hard records since the last position.
 
     A position that it only resumed is not among `cells`, but what was recorded in it is counted.
     """
@@ -52,9 +52,8 @@ class Life:
         return self.shutdown is not None and self.shutdown.restart
 
     def add(self, frame: Frame) -> None:
-        """Count a frame."""
+        """Count a frame. Whether a `Cell` is one of the user's, only its record tells."""
         if frame.type == Cell.CODE:
-            self.cells += 1
             self.hard = 0
         elif is_hard(frame):
             self.hard += 1

@@ -285,6 +285,8 @@ class Outline:
         self.waiting = [each for each in self.waiting if each is not donor]
         self._current = PositionOutline(record.position, record, lsn=lsn, donor=donor)
         self.positions.append(self._current)
+        if self.lives and not self._current.is_input:
+            self.lives[-1].cells += 1
         self.finished = None
 
     def _fold_run(self, record: Record, epoch: int) -> None:

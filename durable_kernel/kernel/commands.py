@@ -25,6 +25,7 @@ __all__ = ["Answer", "Asker", "Choice", "answer", "durable_lines"]
 _LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
 _LOG_LINES = 20
 _HOW_REUSED = "calls that match in order are reused, and the first other one is made."
+_UNBOUND = "this kernel knows no notebook yet; its run begins with the first cell."
 _OPENING = "the kernel has just started and is opening its run: ask again in a moment."
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
@@ -99,7 +100,8 @@ def _status(asker: Asker, words: list[str]) -> Answer:
     run = asker.run
     if run is None:
         if refusal is None:
-            return _table([("state", "restoring"), ("why", _OPENING)])
+            state = "restoring" if asker.is_restoring else "new"
+            return _table([("state", state), ("why", _why_no_run(asker))])
         return _table([("state", "stopped"), ("why", f"{type(refusal).__name__}: {refusal}")])
     facts = run.status()
     state = str(facts.get("state", run.state))
@@ -250,8 +252,12 @@ def _run_of(asker: Asker) -> Run:
         refusal = asker.refusal_now()
         if isinstance(refusal, DurableError):
             raise refusal
-        raise UsageError(str(refusal) if refusal else _OPENING)
+        raise UsageError(str(refusal) if refusal else _why_no_run(asker))
     return asker.run
+
+
+def _why_no_run(asker: Asker) -> str:
+    return _OPENING if asker.is_restoring else _UNBOUND
 
 
 def _not_stdin(path: Path) -> Path:

@@ -10,7 +10,7 @@ clients need it; while the main thread works, busy is said again behind it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.jsonutil import json_clean
@@ -41,7 +41,8 @@ class DirectAnswers:
         A message that does not verify goes there too, and is logged there.
         """
         kernel = self._kernel
-        if not kernel.is_busy and not any(b"%durable" in frame.bytes for frame in frames):
+        is_quiet = not kernel.is_busy and not kernel.restoration.is_unbound
+        if is_quiet and not any(b"%durable" in frame.bytes for frame in frames):
             return False
         idents, parts = kernel.session.feed_identities(list(frames), copy=False)
         try:
@@ -57,6 +58,8 @@ class DirectAnswers:
         except (KeyError, TypeError, ValueError):
             return False
         if lines is None:
+            if kernel.restoration.is_unbound and _is_cell(message["content"]):
+                kernel.restoration.bind_late()
             if kernel.restoration.is_done:
                 return False
             kernel.restoration.progress.wait(message)
@@ -126,3 +129,9 @@ class DirectAnswers:
         kernel.publish_state("idle", message)
         if kernel.is_busy:
             kernel.publish_state("busy", kernel.busy_parent())
+
+
+def _is_cell(asked: Mapping[str, Any]) -> bool:
+    """Tell whether an execute request is one of the user's cells, as `do_execute` sees it."""
+    is_beside = asked.get("silent") or not asked.get("store_history", True)
+    return not is_beside and bool(str(asked["code"]).strip())

@@ -1,7 +1,10 @@
 """Identity: which notebook and which kernel a process stands for, as its launcher says (DESIGN §9).
 
-Three names may be known: the run (`DURABLE_RUN`), the server's kernel id, the notebook's path.
-None of them is guessed: a kernel without any gets an anonymous run.
+Strongest first: the run (`DURABLE_RUN`), the server's kernel id, a run named in the notebook's
+metadata, the notebook's path. None is guessed: a kernel without any gets an anonymous run.
+
+VS Code names the notebook only after the start, in a variable, by a request that is no cell. Such a
+kernel waits with its run for the first cell.
 """
 
 from __future__ import annotations
@@ -9,14 +12,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from durable_kernel.runtime import Told
+from durable_kernel.runtime import Marks, Told
 
-__all__ = ["Identity", "cell_folder", "kernel_id_of", "notebook_of", "told_by"]
+__all__ = [
+    "LATE_NAME",
+    "Identity",
+    "cell_folder",
+    "kernel_id_of",
+    "late_notebook",
+    "marks_of",
+    "may_be_named_late",
+    "notebook_of",
+    "told_by",
+]
 
+LATE_NAME = "__vsc_ipynb_file__"
+_VS_CODE_VARIABLES = ("VSCODE_PID", "VSCODE_IPC_HOOK", "VSCODE_CWD")
+_NOTEBOOK_BYTES_MAX = 64 << 20
 _KERNEL_FILE = re.compile(r"kernel-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
 
 
@@ -26,6 +42,20 @@ class Identity:
 
     notebook: Path | None = None
     kernel_id: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.notebook is not None or self.kernel_id is not None
+
+    def or_named_late(self, namespace: Mapping[str, Any]) -> Self:
+        """Return the identity with the notebook that VS Code named, if nothing else is known."""
+        if self.is_known:
+            return self
+        return replace(self, notebook=late_notebook(namespace.get(LATE_NAME)))
+
+    def read_marks(self) -> Marks:
+        """Read what the notebook's file says of itself; nothing, if it can't be read as one."""
+        return Marks() if self.notebook is None else marks_of(self.notebook)
 
     @classmethod
     def of(cls, connection_file: Path, environ: Mapping[str, str], cwd: Path) -> Self:
@@ -59,6 +89,58 @@ def notebook_of(session_name: str, cwd: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     return None
+
+
+def may_be_named_late(connection_file: Path, environ: Mapping[str, str]) -> bool:
+    """Tell whether it was VS Code that started this process, which then knows no notebook yet."""
+    has_its_file = connection_file.name.startswith("kernel-v3")
+    return has_its_file or any(name in environ for name in _VS_CODE_VARIABLES)
+
+
+def late_notebook(named: object) -> Path | None:
+    """Read the variable that VS Code sets: the path of a notebook that is on disk, or nothing."""
+    if not isinstance(named, str) or "\0" in named:
+        return None
+    path = Path(named)
+    is_notebook = path.is_absolute() and path.suffix == ".ipynb"
+    return path if is_notebook and path.is_file() else None
+
+
+def marks_of(notebook: Path) -> Marks:
+    """Read run, cell ids and sources from a notebook's file; whatever is malformed is left out."""
+    try:
+        if notebook.stat().st_size > _NOTEBOOK_BYTES_MAX:
+            return Marks()
+        content = json.loads(notebook.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return Marks()
+    cells = [each for each in _listed(content, "cells") if isinstance(each, dict)]
+    ids = (each.get("id") for each in cells)
+    sources = (_source_of(each) for each in cells if each.get("cell_type") == "code")
+    return Marks(
+        _run_named_in(content),
+        frozenset(each for each in ids if isinstance(each, str)),
+        frozenset(each for each in sources if each),
+    )
+
+
+def _listed(content: Any, name: str) -> list[Any]:
+    found = content.get(name) if isinstance(content, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _source_of(cell: Mapping[str, Any]) -> str:
+    source = cell.get("source")
+    if isinstance(source, list) and all(isinstance(each, str) for each in source):
+        source = "".join(source)
+    return source.strip() if isinstance(source, str) else ""
+
+
+def _run_named_in(content: Any) -> str | None:
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    ours = metadata.get("durable") if isinstance(metadata, dict) else None
+    named = ours.get("run_id") if isinstance(ours, dict) else None
+    return named if isinstance(named, str) and named else None
 
 
 def told_by(environ: Mapping[str, str]) -> Told:

@@ -335,6 +335,10 @@ class DurableKernel(IPythonKernel):
         if self.run is not None:
             self.run.close()
 
+    def post_restore(self) -> None:
+        """Let the main thread restore, before what is posted later. On the shell-channel thread."""
+        self.post(_RESTORE)
+
     # --- cells ------------------------------------------------------------------------------------
 
     async def do_execute(
@@ -355,10 +359,11 @@ class DurableKernel(IPythonKernel):
         refused = self.refusal_now()
         if refused is not None:
             return self.refuse(refused, asked)
-        if not (code.strip() or user_expressions):
+        is_beside = silent or not store_history or not code.strip()
+        if not (code.strip() or user_expressions) or (is_beside and self.run is None):
             return await self.execute_stock(asked)
         assert self.run is not None, "without a run there is a refusal"
-        if silent or not store_history or not code.strip():
+        if is_beside:
             return await self.beside.execute(self.run, asked)
         try:
             await self.beside.replay_waiting(self.run)

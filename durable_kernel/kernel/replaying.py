@@ -31,7 +31,7 @@ from durable_kernel.history import Cell, PositionHistory
 from durable_kernel.kernel.audience import Audience
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.histories import kept_out_of_database
-from durable_kernel.kernel.identity import Identity, told_by
+from durable_kernel.kernel.identity import Identity, may_be_named_late, told_by
 from durable_kernel.kernel.performing import Asked
 from durable_kernel.kernel.progress import Progress
 
@@ -58,12 +58,28 @@ class Restoration:
         self.progress = Progress(kernel)
         self.audience = Audience(kernel)
         self.finished = asyncio.Event()
+        self.is_unbound = self._is_named_late()
+        """No run is open, and the first cell opens one: until then nobody names the notebook."""
         self._choice: Choice | None = None
         self._signals_seen = 0
 
     @property
     def is_done(self) -> bool:
         return self.finished.is_set()
+
+    def bind_late(self) -> None:
+        """Open the run before the first cell, now that it is known. On the shell-channel thread."""
+        kernel = self._kernel
+        self.is_unbound = False
+        self.progress, self.audience = Progress(kernel), Audience(kernel)
+        self.finished.clear()
+        kernel.post_restore()
+
+    def _is_named_late(self) -> bool:
+        connection_file = Path(self._kernel.connection_file)
+        identity = Identity.of(connection_file, os.environ, Path.cwd())
+        is_known = identity.is_known or bool(os.environ.get("DURABLE_RUN"))
+        return not is_known and may_be_named_late(connection_file, os.environ)
 
     async def run(self) -> None:
         """Open the run and, in eager mode, replay it. Never raises what a user can act on."""
@@ -73,7 +89,7 @@ class Restoration:
         self._signals_seen = kernel.performer.signals
         ignored = signal.signal(signal.SIGINT, kernel.performer.note_signal)
         try:
-            run = kernel.run or await self._open()
+            run = kernel.run if kernel.run or self.is_unbound else await self._open()
             self.audience.expect(_interrupted_cell(run))
             if run is not None:
                 kernel.attach(run)
@@ -157,6 +173,7 @@ class Restoration:
         A second kernel on the same notebook gets a run of its own, and says so. A run that was
         named by the user is never exchanged for another one.
         """
+        identity = identity.or_named_late(self._kernel.shell.user_ns)
         for _ in range(_LOCK_RETRIES):
             try:
                 return self._open_once(settings, identity)
@@ -176,8 +193,7 @@ class Restoration:
             return runtime.open_run(
                 settings,
                 surroundings=self._kernel.surroundings,
-                notebook=identity.notebook,
-                kernel_id=identity.kernel_id,
+                sought=runtime.Sought(identity.kernel_id, identity.notebook, identity.read_marks),
                 told=told_by(os.environ),
             )
         finally:

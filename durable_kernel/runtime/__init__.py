@@ -1,7 +1,7 @@
 """runtime: joins the rooms. Open a run, recover it, run a cell, close. Knows nothing of Jupyter."""
 
 from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
-from durable_kernel.runtime.finding import records_of
+from durable_kernel.runtime.finding import Sought, records_of
 from durable_kernel.runtime.inbox import (
     AskedResolution,
     inbox_of,
@@ -11,6 +11,7 @@ from durable_kernel.runtime.inbox import (
     read_answer,
 )
 from durable_kernel.runtime.inputs import InputExecution
+from durable_kernel.runtime.kinship import Marks
 from durable_kernel.runtime.opening import mark_finished, open_run
 from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
@@ -26,10 +27,12 @@ __all__ = [
     "CellRequest",
     "CellResult",
     "InputExecution",
+    "Marks",
     "Plan",
     "Resume",
     "Run",
     "Settings",
+    "Sought",
     "Start",
     "Surroundings",
     "Told",

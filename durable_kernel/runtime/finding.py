@@ -7,6 +7,7 @@ believed (rule 8).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from durable_kernel.checkpoint.objects import load_object, store_object
 from durable_kernel.errors import JournalCorruptError
 from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.journal import Journal, Level
+from durable_kernel.runtime.kinship import Marks, find_kin
 from durable_kernel.runtime.settings import Resume, Settings
 from durable_kernel.runtime.starting import Beginning, Start, Told, began_anew, begin
 from durable_kernel.runtime.vitals import oom_kills_of_system, read_signs
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
-__all__ = ["Found", "find", "records_of"]
+__all__ = ["Found", "Sought", "find", "records_of"]
 
 
 def records_of(store: Store, run_id: str, *, with_objects: bool) -> RecordCodec:
@@ -44,17 +46,28 @@ class Found:
     told: tuple[str, ...] = ()
 
 
-def find(
-    store: Store, settings: Settings, notebook: Path | None, kernel_id: str | None, told: Told
-) -> Found:
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The names that a process has for its run, but for `Settings.run`; strongest first.
+
+    `read_marks` reads the notebook's file. It is called only if no kernel id is known.
+    """
+
+    kernel_id: str | None = None
+    notebook: Path | None = None
+    read_marks: Callable[[], Marks] = Marks
+
+
+def find(store: Store, settings: Settings, sought: Sought, told: Told) -> Found:
     """Find or create the run; where the user wants a clean state, archive it and make another."""
-    found = _open_journal(store, settings, _place(store, settings, notebook, kernel_id), told)
+    place, sentences = _place(store, settings, sought)
+    found = _open_journal(store, settings, place, told)
     if found.beginning.start is not Start.FRESH:
-        return found
+        return replace(found, told=sentences)
     found.journal.close()
     old = store.archive(found.place)
     name = settings.run.removeprefix("=") if settings.run is not None else None
-    place = store.create(run_id=name, notebook=notebook, kernel_id=kernel_id)
+    place = store.create(run_id=name, notebook=sought.notebook, kernel_id=sought.kernel_id)
     anew = _open_journal(store, settings, place, told)
     return replace(anew, told=(began_anew(old.run_id),))
 
@@ -62,8 +75,8 @@ def find(
 def _open_journal(store: Store, settings: Settings, place: RunPlace, told: Told) -> Found:
     records = records_of(store, place.run_id, with_objects=True)
     outline = Outline(records)
-    signs = read_signs(place.folder)
     journal = _journal(store, place, settings.level, outline)
+    signs = read_signs(place.folder)  # now that nobody else writes them
     stopped = outline.lives[-1].shutdown if outline.lives else None
     beginning = begin(
         outline,
@@ -107,12 +120,26 @@ def _journal(store: Store, place: RunPlace, level: Level, outline: Outline) -> J
     return journal
 
 
-def _place(
-    store: Store, settings: Settings, notebook: Path | None, kernel_id: str | None
-) -> RunPlace:
-    if settings.run is None:
-        found = store.lookup(kernel_id=kernel_id, notebook=notebook)
-        return found or store.create(notebook=notebook, kernel_id=kernel_id)
-    if store.exists(settings.run.removeprefix("=")):  # "=ID" is exactly that run, archived or not
-        return store.get(settings.run)
-    return store.create(run_id=settings.run, notebook=notebook, kernel_id=kernel_id)
+def _place(store: Store, settings: Settings, sought: Sought) -> tuple[RunPlace, tuple[str, ...]]:
+    """Find or create the run, in the order of DESIGN §9. Returns what the user has to know."""
+    kernel_id, notebook = sought.kernel_id, sought.notebook
+    if settings.run is not None:
+        if store.exists(settings.run.removeprefix("=")):  # "=ID": that run, archived or not
+            return store.get(settings.run), ()
+        return store.create(run_id=settings.run, notebook=notebook, kernel_id=kernel_id), ()
+    found = store.lookup(kernel_id=kernel_id, notebook=None)
+    if found is not None:
+        return found, ()
+    if notebook is None:
+        return store.create(kernel_id=kernel_id), ()
+    marks = sought.read_marks()
+    known = store.lookup(kernel_id=None, notebook=notebook)
+    if known is not None and marks.run_id in (None, known.run_id):
+        return known, ()
+    kin = find_kin(store, notebook, marks, is_named_only=known is not None)
+    if kin is not None and not kin.is_copy:
+        return kin.place, (kin.sentence(kin.place.run_id),)
+    if known is not None:
+        return known, ()
+    own = store.create(notebook=notebook, kernel_id=kernel_id)
+    return own, () if kin is None else (kin.sentence(own.run_id),)

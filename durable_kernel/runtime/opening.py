@@ -26,7 +26,7 @@ from durable_kernel.history import (
     PositionHistory,
 )
 from durable_kernel.journal import REAL_DISK, Disk, Journal
-from durable_kernel.runtime.finding import find, records_of
+from durable_kernel.runtime.finding import Sought, find, records_of
 from durable_kernel.runtime.inbox import inbox_of
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Settings
@@ -40,6 +40,7 @@ _urandom = os.urandom
 _time_ns = time.time_ns  # noqa: TID251 - bound before any hook: a reading of ours is no record
 _GENESIS_BYTES = 32
 _NOBODY_TELLS = Told()
+_NO_NAMES = Sought()
 _WALL_BEHIND_S_TOLD = 1.0  # below that, it is the clock being corrected
 _WATCHED_PACKAGES = ("ipykernel", "ipython", "httpx", "httpx2", "numpy", "pandas", "durable-kernel")
 
@@ -48,29 +49,28 @@ def open_run(
     settings: Settings,
     *,
     surroundings: Surroundings,
-    notebook: Path | None = None,
-    kernel_id: str | None = None,
+    sought: Sought = _NO_NAMES,
     told: Told = _NOBODY_TELLS,
     leave: Callable[[int], None] = os._exit,
     kernel_threads: Iterable[threading.Thread] | None = None,
     disk: Disk = REAL_DISK,
 ) -> Run:
-    """Open the run that the settings or the identity name, or create it.
+    """Open the run that the settings or the names of the process lead to, or create it.
 
     Takes its lock and starts a new epoch. `told`: what the launcher knows of the last process;
-    `leave` ends the process where the run may not go on and
-    nobody can be asked; `kernel_threads` are those whose acts are no cell's (None: all that run
-    now); `disk` carries every change of store and journal, a kill campaign brings one of its own.
+    `leave` ends the process where the run may not go on and nobody can be asked; `kernel_threads`
+    are those whose acts are no cell's (None: all that run now); `disk` carries every change of
+    store and journal, a kill campaign brings one of its own.
 
     Raises RunLockedError, UntrustedRunError, RunMovedError, JournalCorruptError,
     JournalVersionError or UsageError; then nothing was changed but a torn tail.
     """
     store = Store(settings.home, disk=disk)
-    found = find(store, settings, notebook, kernel_id, told)
+    found = find(store, settings, sought, told)
     journal = found.journal
     try:
-        if kernel_id is not None or notebook is not None:
-            bound = store.bind(found.place, kernel_id=kernel_id, notebook=notebook)
+        if sought.kernel_id is not None or sought.notebook is not None:
+            bound = store.bind(found.place, kernel_id=sought.kernel_id, notebook=sought.notebook)
             found = replace(found, place=bound)
         run = Run(
             store=store, found=found, settings=settings, surroundings=surroundings, leave=leave
@@ -79,7 +79,7 @@ def open_run(
         journal.close()
         raise
     try:
-        _set_up(store, run, surroundings, notebook, told.reason or "start", kernel_threads)
+        _set_up(store, run, surroundings, sought.notebook, told.reason or "start", kernel_threads)
     except BaseException:
         run.close()
         raise

@@ -143,7 +143,7 @@ def _after_stop(outline: Outline, life: Life, signs: LastSigns) -> Beginning:
     unfinished = outline.open_position
     if life.was_restarted:
         cause = "you restarted it"
-        if unfinished is None:
+        if unfinished is None or unfinished.is_input:
             return Beginning(cause=cause)
         return Beginning(Start.OFFER, cause, unfinished.position)
     return _counted("it was shut down", unfinished, _deaths_before(unfinished, signs), "")
@@ -168,7 +168,7 @@ def _after_death(
 
 
 def _counted(cause: str, unfinished: PositionOutline | None, deaths: int, memory: str) -> Beginning:
-    if unfinished is None:
+    if unfinished is None or unfinished.is_input:
         return Beginning(cause=cause, memory=memory)
     start = Start.POISONED if deaths >= DEATHS_MAX else Start.RESUME
     return Beginning(start, cause, unfinished.position, deaths, memory=memory)

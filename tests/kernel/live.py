@@ -68,6 +68,7 @@ class LiveKernel:
         folder: Path,
         *,
         module: str = "durable_kernel",
+        connection_name: str = "connection.json",
         arguments: Sequence[str] = (),
         **environment: str,
     ) -> None:
@@ -75,7 +76,7 @@ class LiveKernel:
         self._module = module
         self._arguments = arguments
         self._environment = environment
-        self.connection_file = folder / "connection.json"
+        self.connection_file = folder / connection_name
         write_connection_file(str(self.connection_file), key=b"a key of this test")
         self.client = BlockingKernelClient(connection_file=str(self.connection_file))
         self.client.load_connection_file()

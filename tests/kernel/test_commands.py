@@ -210,10 +210,17 @@ def test_without_an_archived_run_there_is_nothing_to_undo() -> None:
 def test_while_the_run_is_being_opened_commands_say_so() -> None:
     """Right after an automatic restart: nothing is wrong, and a moment later it is there."""
     opening = FakeKernel(None, has_run=False)
+    opening.is_restoring = True
 
     assert "has just started and is opening its run" in answer(opening, "status").text
     with pytest.raises(UsageError, match="has just started and is opening its run"):
         answer(opening, "plan")
+
+
+def test_a_kernel_that_knows_no_notebook_yet_says_when_its_run_begins() -> None:
+    unbound = FakeKernel(None, has_run=False)
+
+    assert "its run begins with the first cell" in answer(unbound, "status").text
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "-"])

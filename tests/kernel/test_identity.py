@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from durable_kernel.kernel.identity import Identity, cell_folder, kernel_id_of, notebook_of
+from durable_kernel.kernel.identity import (
+    LATE_NAME,
+    Identity,
+    cell_folder,
+    kernel_id_of,
+    late_notebook,
+    marks_of,
+    may_be_named_late,
+    notebook_of,
+    told_by,
+)
+from durable_kernel.runtime import Marks, Told
 
 KERNEL_ID = "0b5a1c1e-2f3d-4c5b-8a9e-0f1e2d3c4b5a"
 
@@ -75,3 +86,73 @@ def test_an_inherited_session_name_is_not_believed(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_cell_names_run_and_position_and_no_process() -> None:
     assert cell_folder("nightly", 7) == "/tmp/ipykernel_nightly-7"
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "expected"),
+    [
+        ("kernel-v3a1b2c3.json", {}, True),
+        ("connection.json", {"VSCODE_PID": "7"}, True),
+        ("connection.json", {}, False),
+        ("kernel-4711.json", {}, False),
+    ],
+)
+def test_only_a_kernel_of_vs_code_waits_for_its_notebook(
+    name: str, environ: dict[str, str], *, expected: bool
+) -> None:
+    assert may_be_named_late(Path("/run") / name, environ) is expected
+
+
+@pytest.mark.parametrize(
+    "named",
+    [None, 7, "", "Untitled-1.ipynb", "/no/such.ipynb", "/etc/hostname", "a\0.ipynb"],
+)
+def test_what_is_no_notebook_on_disk_is_no_late_name(named: object) -> None:
+    assert late_notebook(named) is None
+
+
+def test_a_late_name_does_not_replace_what_the_launcher_said(tmp_path: Path) -> None:
+    late = tmp_path / "late.ipynb"
+    late.touch()
+    namespace = {LATE_NAME: str(late)}
+
+    assert Identity().or_named_late(namespace) == Identity(late)
+    assert Identity(kernel_id=KERNEL_ID).or_named_late(namespace).notebook is None
+
+
+def test_a_notebook_s_marks_are_its_run_its_cell_ids_and_its_sources(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    cells = [
+        {"id": "one", "cell_type": "code", "source": ["x = 1\n", "y = 2\n"]},
+        {"id": "two", "cell_type": "markdown", "source": "text"},
+        {"cell_type": "code", "source": " "},
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {"durable": {"run_id": "nightly"}}}))
+
+    found = marks_of(path)
+
+    assert found == Marks("nightly", frozenset({"one", "two"}), frozenset({"x = 1\ny = 2"}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", '{"cells": {}}', '{"cells": [1, {"id": 2, "source": 3}], "metadata": []}']
+    + [f'{{"metadata": {{"durable": {each}}}}}' for each in ("1", '{"run_id": ""}', "null")],
+)
+def test_a_malformed_notebook_has_no_marks(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    path.write_text(content)
+
+    assert marks_of(path) == Marks()
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, Told()),
+        ({"DURABLE_REASON": "crash", "DURABLE_PREV_EXIT": "-9"}, Told("crash", -9)),
+        ({"DURABLE_PREV_EXIT": "none"}, Told()),
+    ],
+)
+def test_what_a_launcher_tells_is_read(environ: dict[str, str], expected: Told) -> None:
+    assert told_by(environ) == expected

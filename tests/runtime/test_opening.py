@@ -17,6 +17,7 @@ from durable_kernel.runtime import (
     CellRequest,
     CellResult,
     Settings,
+    Sought,
     mark_finished,
     open_run,
     prepare,
@@ -136,7 +137,7 @@ def test_a_run_is_found_by_its_notebook(tmp_path: Path) -> None:
     notebook = tmp_path / "work.ipynb"
     opened = []
     for _ in range(2):
-        run = open_run(settings, surroundings=prepare(), notebook=notebook)
+        run = open_run(settings, surroundings=prepare(), sought=Sought(notebook=notebook))
         opened.append(run.run_id)
         run.close()
 
