@@ -8,6 +8,9 @@ corruption too when a frame follows it: that one was written after the sync had 
 A segment header was synced before the file got its name, so a damaged one is torn only where
 nothing but zeros stands behind it.
 
+Zeros up to the end of the last segment are neither: they are spare room that the writer took, or
+bytes that never reached the disk.
+
 A reader may look at a journal that grows meanwhile. So "last" is decided before the bytes are read:
 a segment that has a successor is complete.
 """
@@ -57,11 +60,12 @@ class TornTail:
 
 def judge_frame(
     fd: int, folder: Path, number: int, offset: int, *, seed: int, expected_lsn: int
-) -> bytes | TornTail:
+) -> bytes | TornTail | None:
     """Look again at a frame that seemed damaged or incomplete.
 
     Returns all bytes from `offset` on if a whole frame stands there by now (the journal grew
-    meanwhile), else the torn tail. Raises JournalCorruptError when it is neither.
+    meanwhile), None if nothing but zeros does, else the torn tail. Raises JournalCorruptError when
+    it is neither.
     """
     path = segment_path(folder, number)
     is_last = not segment_path(folder, number + 1).exists()
@@ -72,6 +76,8 @@ def judge_frame(
     found = "an incomplete frame" if is_short else "a damaged frame"
     if not is_last:
         raise JournalCorruptError(path, offset, f"{found}, though a later segment follows")
+    if tail.count(0) == len(tail):
+        return None
     for at, lsn in promised_headers(tail, seed, expected_lsn):
         raise JournalCorruptError(
             path, offset, f"{found}, but a synced frame (lsn {lsn}) follows at byte {offset + at}"

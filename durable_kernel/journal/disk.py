@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+_allocate = getattr(os, "posix_fallocate", None)  # macOS has none
+
 
 class Disk(Protocol):
     """What the journal does to a disk. Every method raises OSError as the operating system does."""
@@ -27,6 +29,14 @@ class Disk(Protocol):
 
     def write(self, fd: int, content: bytes, /) -> int:
         """Return how many bytes were taken: may be fewer than given, without an error."""
+        ...
+
+    def write_at(self, fd: int, content: bytes, place: int, /) -> int:
+        """Write at a place of a file that is not in append mode. Returns as `write`."""
+        ...
+
+    def allocate(self, fd: int, place: int, size_bytes: int, /) -> None:
+        """Let the file have zeros there, on blocks of its own. OSError where that can't be."""
         ...
 
     def sync(self, fd: int) -> None:
@@ -57,11 +67,17 @@ class RealDisk:
 
     # Bound once: a kernel's hooks replace functions of `os` later, for user code.
     write = staticmethod(os.write)
+    write_at = staticmethod(os.pwrite)
     truncate = staticmethod(os.ftruncate)
     close = staticmethod(os.close)
 
     def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
         return os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def allocate(self, fd: int, place: int, size_bytes: int, /) -> None:
+        if _allocate is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        _allocate(fd, place, size_bytes)
 
     def sync(self, fd: int) -> None:
         if sys.platform == "darwin":  # there, fsync leaves the bytes in the drive's cache

@@ -70,12 +70,12 @@ def write_file(disk: Disk, path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def open_written(disk: Disk, path: Path, pieces: Iterable[bytes]) -> int:
-    """Write a new file and return its descriptor, open for appending. The folder is not synced.
+    """Write a new file and return its descriptor, open for writing. The folder is not synced.
 
     Raises as `write_file`.
     """
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    fd = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    fd = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
         for piece in pieces:
             write_whole(disk, fd, piece)

@@ -336,7 +336,9 @@ class Reading:
         judged = judge_frame(
             fd, self.folder, number, self.offset, seed=self.seed, expected_lsn=self.lsn + 1
         )
-        if isinstance(judged, TornTail):
+        if judged is None:
+            self._is_at_end = True
+        elif isinstance(judged, TornTail):
             self.torn = judged
             return None
         return judged

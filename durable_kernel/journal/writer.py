@@ -215,8 +215,10 @@ class Journal:
             if self._tail.is_closed:
                 return
             try:
-                if self._tail.is_unsynced and not self._tail.poisoned_by:
-                    self._tail.sync()
+                if not self._tail.poisoned_by:
+                    self._tail.give_room_back()
+                    if self._tail.is_unsynced:
+                        self._tail.sync()
             finally:
                 self._tail.close()
                 self._run_lock.release()

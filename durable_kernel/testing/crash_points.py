@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -117,13 +118,23 @@ class CrashDisk:
         return fd
 
     def write(self, fd: int, content: bytes, /) -> int:
+        return self._write(fd, content, partial(self._real.write, fd))
+
+    def write_at(self, fd: int, content: bytes, place: int, /) -> int:
+        return self._write(fd, content, lambda piece: self._real.write_at(fd, piece, place))
+
+    def allocate(self, fd: int, place: int, size_bytes: int, /) -> None:
+        self._at_opening()
+        self._real.allocate(fd, place, size_bytes)
+
+    def _write(self, fd: int, content: bytes, write: Callable[[bytes], int]) -> int:
         def tear() -> None:
-            self._real.write(fd, content[: int(len(content) * self._torn_share)])
+            write(content[: int(len(content) * self._torn_share)])
 
         if self.is_opening:
             self._reach("opening", nothing)
             self._reach("opening", tear)
-            return self._real.write(fd, content)
+            return write(content)
         purpose = _purpose(content) if fd in self._segments else ""
         self._purpose = purpose or self._purpose
         if fd in self._blobs:
@@ -131,7 +142,7 @@ class CrashDisk:
         if purpose:
             self._reach(f"{purpose}.before", nothing)
             self._reach(f"{purpose}.torn", tear)
-        written = self._real.write(fd, content)
+        written = write(content)
         if purpose:
             self._reach(f"{purpose}.written", nothing)
         return written

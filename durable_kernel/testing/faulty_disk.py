@@ -60,17 +60,20 @@ class FaultyDisk:
         fault: Fault = Fault.IO_ERROR,
         only: frozenset[str] = frozenset(),
         room_bytes: int | None = None,
+        has_spare_room: bool = True,
     ) -> None:
         self.operations: list[str] = []
         self.fail_at = fail_at
         self.fault = fault
         self.only = only  # count these operations alone; all when empty
         self.room_bytes = room_bytes
+        self.has_spare_room = has_spare_room  # False: a file system that allocates nothing ahead
         self.is_dead = False
         self.has_failed = False
         self._real = RealDisk()
         self._paths: dict[int, Path] = {}  # open descriptors
         self._synced_bytes: dict[Path, int] = {}
+        self._ends: dict[Path, int] = {}  # where what was written ends; zeros may follow
         self._names: list[_Rename] = []  # changes of names that are not synced yet
 
     def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
@@ -79,31 +82,52 @@ class FaultyDisk:
         fd = self._real.open(path, flags, mode)
         self._paths[fd] = path
         if flags & os.O_TRUNC or is_new:
-            self._synced_bytes[path] = 0
+            self._synced_bytes[path] = self._ends[path] = 0
         self._synced_bytes.setdefault(path, os.fstat(fd).st_size)
+        self._ends.setdefault(path, os.fstat(fd).st_size)
         if is_new:
             self._names.append(_Rename(path.parent, lambda: path.unlink(missing_ok=True)))
         return fd
 
     def write(self, fd: int, content: bytes, /) -> int:
+        return self.write_at(fd, content, os.lseek(fd, 0, os.SEEK_CUR), moves=True)
+
+    def write_at(self, fd: int, content: bytes, place: int, /, *, moves: bool = False) -> int:
         struck = self._strike("write", is_write=True)
         if struck:
-            taken = self._real.write(fd, content[: len(content) // 2])
-            if struck is Fault.CRASH_HALFWAY:
-                raise SimulatedCrash
-            return taken
-        if self.room_bytes is not None:
-            if self.room_bytes <= 0:
+            content = content[: len(content) // 2]
+        elif self.room_bytes is not None:
+            size_bytes = os.fstat(fd).st_size
+            allowed = max(size_bytes - place, 0) + self.room_bytes
+            if allowed <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            content = content[: self.room_bytes]
-            self.room_bytes -= len(content)
-        return self._real.write(fd, content)
+            content = content[:allowed]
+            self.room_bytes -= max(place + len(content) - size_bytes, 0)
+        taken = self._real.write_at(fd, content, place)
+        if moves:
+            os.lseek(fd, place + taken, os.SEEK_SET)
+        path = self._paths[fd]
+        self._ends[path] = max(self._ends[path], place + taken)
+        if struck is Fault.CRASH_HALFWAY:
+            raise SimulatedCrash
+        return taken
+
+    def allocate(self, fd: int, place: int, size_bytes: int, /) -> None:
+        self._strike("allocate")
+        if not self.has_spare_room:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        more_bytes = place + size_bytes - os.fstat(fd).st_size
+        if self.room_bytes is not None:
+            if more_bytes > self.room_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.room_bytes -= max(more_bytes, 0)
+        self._real.truncate(fd, place + size_bytes)  # as far as anybody can see
 
     def sync(self, fd: int) -> None:
         self._strike("sync")
         path = self._paths.get(fd)
         if path is not None:  # a duplicate of a descriptor counts as the file being synced later
-            self._synced_bytes[path] = os.fstat(fd).st_size
+            self._synced_bytes[path] = self._ends[path]
 
     def truncate(self, fd: int, size_bytes: int, /) -> None:
         self._strike("truncate")
@@ -111,6 +135,7 @@ class FaultyDisk:
         self._real.truncate(fd, size_bytes)
         path = self._paths[fd]
         self._synced_bytes[path] = min(self._synced_bytes[path], size_bytes)
+        self._ends[path] = min(self._ends[path], size_bytes)
 
     def close(self, fd: int, /) -> None:
         self._strike("close")
@@ -122,6 +147,7 @@ class FaultyDisk:
         replaced = new.read_bytes() if new.exists() else None
         self._real.rename(old, new)
         self._synced_bytes[new] = self._synced_bytes.pop(old, new.stat().st_size)
+        self._ends[new] = self._ends.pop(old, new.stat().st_size)
         for fd, path in self._paths.items():
             if path == old:
                 self._paths[fd] = new
@@ -129,6 +155,7 @@ class FaultyDisk:
         def undo() -> None:
             new.replace(old)
             self._synced_bytes[old] = self._synced_bytes.pop(new, 0)
+            self._ends[old] = self._ends.pop(new, 0)
             if replaced is not None:
                 new.write_bytes(replaced)
 
@@ -163,8 +190,8 @@ class FaultyDisk:
             change.undo()
         self._names.clear()
         for path, synced_bytes in self._synced_bytes.items():
-            if path.exists() and path.stat().st_size > synced_bytes:
-                _lose_some(path, synced_bytes, choose)
+            if path.exists() and self._ends[path] > synced_bytes:
+                _lose_some(path, synced_bytes, self._ends[path], choose)
 
     # --- striking --------------------------------------------------------------------------------
 
@@ -198,18 +225,22 @@ def _restore(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _lose_some(path: Path, synced_bytes: int, choose: Callable[[int], int]) -> None:
-    size_bytes = path.stat().st_size
-    unsynced_bytes = size_bytes - synced_bytes
+def _lose_some(path: Path, synced_bytes: int, end: int, choose: Callable[[int], int]) -> None:
+    """Lose some of the bytes from `synced_bytes` to `end`. In spare room they are zeros again."""
+    unsynced_bytes = end - synced_bytes
     way = choose(3)
     if way == 0:
         return
     at = synced_bytes + choose(unsynced_bytes + 1)
     with path.open("r+b") as file:
-        if way == 1:
+        if way == 1 and path.stat().st_size == end:
             file.truncate(at)
+            return
+        if way == 1:
+            file.seek(at)
+            file.write(bytes(end - at))
             return
         # Sectors reach the disk in any order: one is missing, though later ones are there.
         first = max(at - at % SECTOR_BYTES, synced_bytes)
         file.seek(first)
-        file.write(bytes(min(first - first % SECTOR_BYTES + SECTOR_BYTES, size_bytes) - first))
+        file.write(bytes(min(first - first % SECTOR_BYTES + SECTOR_BYTES, end) - first))

@@ -279,8 +279,8 @@ class InterruptedDisk(FaultyDisk):
 
     interrupts = frozenset[str]()
 
-    def write(self, fd: int, content: bytes, /) -> int:
-        written = super().write(fd, content)
+    def write_at(self, fd: int, content: bytes, place: int, /, **how: bool) -> int:
+        written = super().write_at(fd, content, place, **how)
         self._interrupt("write")
         return written
 

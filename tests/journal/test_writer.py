@@ -255,6 +255,22 @@ def test_a_second_writer_is_noticed_by_where_its_bytes_landed(tmp_path: Path) ->
     die(journal)
 
 
+def test_a_second_writer_that_went_on_at_the_same_place_is_noticed(tmp_path: Path) -> None:
+    """In spare room it makes no file larger."""
+    from durable_kernel.errors import JournalPoisonedError
+
+    journal = create(tmp_path / "run")
+    journal.append([(1, b"mine")], sync=True)
+    journal._run_lock.release()
+    with reopen(tmp_path / "run") as other:
+        other.append([(2, b"the other's")], sync=True)
+
+        with pytest.raises(JournalPoisonedError, match="another process"):
+            journal.append([(3, b"mine too")])
+    die(journal)
+    assert contents(read(tmp_path / "run")) == [(1, b"mine"), (2, b"the other's")]
+
+
 def test_a_run_woken_each_minute_for_years_has_epochs_enough(tmp_path: Path) -> None:
     """H36: 16 bits would overflow after 45 days."""
     with create(tmp_path / "run") as journal:

@@ -17,7 +17,13 @@ LARGE = "x" * 200_000
 
 
 class FullDisk(FaultyDisk):
-    """Has room as it is told to: `room(0)` is none, `room(None)` is enough."""
+    """Has room as it is told to: `room(0)` is none, `room(None)` is enough.
+
+    None is spare: what was allocated ahead would still take some frames.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(has_spare_room=False)
 
     def room(self, size_bytes: int | None) -> None:
         self.room_bytes = size_bytes
