@@ -276,6 +276,8 @@ class Committed(Record):
     """Interrupted outside a waiting effect: re-execution cannot reproduce it (H16)."""
     asked_exit: bool = False
     """The cell asked the kernel to exit; it is never executed again."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the installed packages that it imported first."""
 
 
 @dataclass(slots=True, kw_only=True)

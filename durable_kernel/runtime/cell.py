@@ -291,6 +291,7 @@ class CellExecution:
                 f"cell {self.position}: the random generators ended in another state than recorded."
             )
         self._tell_soft_differences()
+        run.modules.packages.compare(committed.packages)
         if self._differs():
             run.tell(
                 f"cell {self.position} printed something else than the journal recorded, though "
@@ -353,6 +354,7 @@ class CellExecution:
             reply=result.reply,
             inexact=self._was_interrupted_elsewhere() or is_cancelled_elsewhere,
             asked_exit=result.asked_exit,
+            packages=run.modules.packages.imported(),
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from durable_kernel.history import Loaded, Outline, PositionHistory, PositionOutline
 from durable_kernel.ports import CURRENT_LANE
+from durable_kernel.runtime.packages import Packages
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.storing import Storing
 
@@ -47,6 +48,7 @@ class ProjectModules:
     """A `ports.Sources` for one run."""
 
     def __init__(self, port: RunPort, storing: Storing) -> None:
+        self.packages = Packages()
         self._port = port
         self._storing = storing
         self._expected: dict[str, deque[Loaded]] = {}
@@ -104,10 +106,11 @@ class ProjectModules:
         return {name: each.position for name, each in self._known.items() if each.is_changed}
 
     def news(self) -> list[str]:
-        """Say, once, which modules differ from what replay used."""
+        """Say, once, which modules differ from what replay used, and which packages."""
+        told = self.packages.news()
         changed = self.changed()
         if self._is_told or not changed:
-            return []
+            return told
         self._is_told = True
         listed = ", ".join(f"{name} (cell {position})" for name, position in changed.items())
         sentence = (
@@ -116,7 +119,7 @@ class ProjectModules:
             f"--edited` goes back to the state before cell {min(changed.values())}, to run the "
             "cells again with it."
         )
-        return [sentence]
+        return [sentence, *told]
 
     def has_edited(self, left: PositionOutline) -> bool:
         """Tell whether a module that an attempt loaded was edited since."""
