@@ -326,6 +326,7 @@ class DurableKernel(IPythonKernel):
 
     def do_shutdown(self, restart: bool) -> Any:
         """Note the stop before the cell ends: what it interrupts stays open. Control thread."""
+        self.restoration.stopped_by_restart = restart  # before the look: the run may open now
         if self.run is not None:
             self.run.shutdown(restart=restart)
         return super().do_shutdown(restart)

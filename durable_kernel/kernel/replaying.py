@@ -58,6 +58,8 @@ class Restoration:
         self.progress = Progress(kernel)
         self.audience = Audience(kernel)
         self.finished = asyncio.Event()
+        self.stopped_by_restart: bool | None = None
+        """Set once the kernel was asked to stop, which may be before its run is open."""
         self.is_unbound = self._is_named_late()
         """No run is open, and the first cell opens one: until then nobody names the notebook."""
         self._choice: Choice | None = None
@@ -93,6 +95,8 @@ class Restoration:
             self.audience.expect(_interrupted_cell(run))
             if run is not None:
                 kernel.attach(run)
+                if self.stopped_by_restart is not None and not run.is_shutting_down():
+                    run.shutdown(restart=self.stopped_by_restart)
                 if self._may_replay(run):
                     await self._replay(run)
                 self.progress.end()

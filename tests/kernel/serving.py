@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,8 +26,9 @@ _TOKEN = "of-this-test"
 class Server:
     """Start a server whose notebooks live in `folder`, with the durable kernelspec installed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self._options = options
         self._data = folder / "jupyter"
         self._root = folder / "notebooks"
         (self._root / "sub").mkdir(parents=True)
@@ -46,6 +48,7 @@ class Server:
                     *(sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"),
                     *(f"--ServerApp.port={self._port}", f"--IdentityProvider.token={_TOKEN}"),
                     f"--ServerApp.root_dir={self._root}",
+                    *self._options,
                 ],
                 env=self._environ(),
                 stdout=log,
@@ -89,9 +92,26 @@ class Server:
         assert self._http is not None
         return self._http.patch(path, json=body).raise_for_status().json()
 
+    def write_notebook(self, path: str, *sources: str) -> None:
+        """Save a notebook; its cells have ids that come from their place."""
+        cells = [
+            {
+                "id": f"cell-{number}",
+                "cell_type": "code",
+                "source": source,
+                "metadata": {},
+                "outputs": [],
+                "execution_count": None,
+            }
+            for number, source in enumerate(sources)
+        ]
+        content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (self._root / path).write_text(json.dumps(content))
+
     def open_notebook(self, path: str) -> str:
         """Start a kernel for a notebook as JupyterLab does. Returns the kernel's id."""
-        (self._root / path).write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+        if not (self._root / path).exists():
+            self.write_notebook(path)
         name = Path(path).name
         session = self.post(
             "sessions",
@@ -111,12 +131,20 @@ class Server:
         return self._channels[-1]
 
     def stop(self) -> None:
+        """Stop it as a user does; it shuts its kernels down."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill -9: its kernels notice that it is gone."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
         assert self._http is not None
         for channel in self._channels:
             channel.close()
         self._channels.clear()
-        self._process.terminate()
+        self._process.send_signal(number)
         self._process.wait(timeout=_WAIT_S)
         self._http.close()
 
@@ -199,6 +227,12 @@ class Channel:
 
 def is_idle(message: dict[str, Any]) -> bool:
     return bool(message["content"].get("execution_state") == "idle")
+
+
+def errors_of(messages: list[dict[str, Any]]) -> str:
+    """What a request wrote to stderr: also what the kernel tells its user."""
+    found = [each["content"] for each in messages if each["msg_type"] == "stream"]
+    return "".join(each["text"] for each in found if each["name"] == "stderr")
 
 
 def text_of(messages: list[dict[str, Any]]) -> str:

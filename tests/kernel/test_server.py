@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.serving import Channel, Server, is_idle, text_of, wait_until
+from tests.kernel.serving import Channel, Server, errors_of, is_idle, text_of, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +99,102 @@ def test_notebooks_have_runs_of_their_own(server: Server) -> None:
     shown = second.run("'x' in globals()")
 
     assert text_of(shown) == "False"
+
+
+STEPS = "import time\nprint('begun', flush=True)\ntime.sleep(2)\ny = 'done'"
+
+
+def _begin(server: Server, path: str) -> int:
+    """Let a notebook have a state and a cell that runs. Returns the kernel's process id."""
+    channel = server.connect(server.open_notebook(path))
+    channel.run("x = 7")
+    pid = _pid(channel)
+    cell = channel.ask(STEPS)
+    channel.collect(cell, lambda each: "begun" in each["content"].get("text", ""))
+    return pid
+
+
+def test_a_server_that_was_stopped_leaves_its_cell_to_be_finished(server: Server) -> None:
+    _begin(server, "a.ipynb")
+    server.stop()
+    server.start()
+
+    channel = server.connect(server.open_notebook("a.ipynb"))
+
+    assert text_of(channel.run("x, y")) == "(7, 'done')"
+
+
+def test_a_server_that_was_killed_leaves_its_cell_to_be_finished(server: Server) -> None:
+    pid = _begin(server, "a.ipynb")
+    server.kill()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the kernel outlived its server")
+    server.start()
+
+    channel = server.connect(server.open_notebook("a.ipynb"))
+
+    assert text_of(channel.run("x, y")) == "(7, 'done')"
+
+
+def test_a_restart_by_the_user_leaves_the_cell_to_him(server: Server) -> None:
+    kernel_id = server.open_notebook("a.ipynb")
+    channel = server.connect(kernel_id)
+    channel.run("x = 7")
+    cell = channel.ask(STEPS)
+    channel.collect(cell, lambda each: "begun" in each["content"].get("text", ""))
+
+    server.post(f"kernels/{kernel_id}/restart")
+    shown = channel.run("x, 'y' in globals()")
+
+    assert text_of(shown) == "(7, False)"
+    assert "was not finished by itself" in errors_of(shown)
+
+
+def test_a_culled_kernel_is_restored_when_its_notebook_is_opened_again(tmp_path: Path) -> None:
+    manager = "--MappingKernelManager.cull"
+    options = (f"{manager}_idle_timeout=1", f"{manager}_interval=1", f"{manager}_connected=True")
+    server = Server(tmp_path, *options)
+    server.start()
+    try:
+        server.connect(server.open_notebook("a.ipynb")).run("x = 7")
+        wait_until(lambda: server.get("kernels") == [], "the kernel is not culled", server.log)
+
+        channel = server.connect(server.open_notebook("a.ipynb"))
+
+        assert text_of(channel.run("x")) == "7"
+    finally:
+        server.close()
+
+
+def test_a_notebook_that_was_renamed_under_a_running_kernel_is_known_to_a_new_server(
+    server: Server,
+) -> None:
+    """Its kernel never heard of the new name, and the new server gives another kernel id."""
+    sources = ("x = 'kept'", "y = [x, x]")
+    server.write_notebook("before.ipynb", *sources)
+    channel = server.connect(server.open_notebook("before.ipynb"))
+    for source in sources:
+        channel.run(source)
+    server.patch("contents/before.ipynb", {"path": "after.ipynb"})
+    session = server.get("sessions")[0]["id"]
+    server.patch(f"sessions/{session}", {"path": "after.ipynb", "name": "after.ipynb"})
+    server.stop()
+    server.start()
+
+    shown = server.connect(server.open_notebook("after.ipynb")).run("y")
+
+    assert text_of(shown) == "['kept', 'kept']"
+    assert "knew this notebook as" in errors_of(shown)
+
+
+def test_a_copied_notebook_starts_its_own_run_and_says_so(server: Server) -> None:
+    sources = ("x = 'kept'", "y = [x, x]")
+    server.write_notebook("a.ipynb", *sources)
+    channel = server.connect(server.open_notebook("a.ipynb"))
+    for source in sources:
+        channel.run(source)
+    copy = server.post("contents", {"copy_from": "a.ipynb"})["path"]
+
+    shown = server.connect(server.open_notebook(copy)).run("'x' in globals()")
+
+    assert text_of(shown) == "False"
+    assert "this notebook is a copy of" in errors_of(shown)
