@@ -229,12 +229,12 @@ class Pending:
             self._unfold_whole()
             return False
         self.whole = None
-        self.count_soft(step)
         try:
             self.append([packed])
         except JournalFullError:
             self.whole = step
             raise
+        self.count_soft(step)
         return True
 
     def _unfold_whole(self) -> None:
