@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from durable_kernel.effects import (
     futures,
@@ -26,7 +26,7 @@ from durable_kernel.effects import (
 )
 from durable_kernel.effects.thread_waits import hidden, lane_in_crowd, wait_for
 from durable_kernel.errors import Stop
-from durable_kernel.ports import CURRENT_LANE, Lane, Witness, entered
+from durable_kernel.ports import CURRENT_LANE, Lane, Witness, blocked, entered
 
 __all__ = ["install", "runs_in_greenlet"]
 
@@ -44,6 +44,7 @@ _MACHINERY = (
 )
 _INSTALLED: set[str] = set()
 _LANES: WeakKeyDictionary[threading.Thread, Lane] = WeakKeyDictionary()
+_OF_LOOPS: WeakSet[threading.Thread] = WeakSet()
 _JOINING: WeakKeyDictionary[threading.Thread, list[Lane]] = WeakKeyDictionary()
 
 
@@ -74,6 +75,8 @@ def _hook_threads() -> None:
     def start(self: threading.Thread) -> None:
         lane = CURRENT_LANE.get()
         if lane is None or lane.has_ended or _is_machinery(self):
+            if _belongs_to_loop(self):
+                _OF_LOOPS.add(self)
             with hidden():
                 real_start(self)
             return
@@ -94,6 +97,10 @@ def _hook_threads() -> None:
         lane = lane_in_crowd()
         if lane is None:
             real_join(self, timeout)
+            return
+        if self in _OF_LOOPS:
+            with blocked(lane), hidden():
+                real_join(self, timeout)
             return
         real_join(self, 0)  # raises if it can't be joined
         joining = _JOINING.setdefault(self, [])
@@ -158,6 +165,16 @@ def _begin(lane: Lane, run: Callable[[], None], thread: Any) -> None:
     except BaseException as error:  # noqa: BLE001 - what the thread's own bootstrap does
         error.__traceback__ = getattr(error.__traceback__, "tb_next", None)
         thread._invoke_excepthook(thread)
+
+
+def _belongs_to_loop(thread: threading.Thread) -> bool:
+    """Tell whether asyncio made the thread.
+
+    The one that ends a loop's pool is there only if the pool was used, and a replay that looks up
+    no names does not use it.
+    """
+    module = getattr(getattr(thread, "_target", None), "__module__", None) or ""
+    return f"{module}.".startswith("asyncio.")
 
 
 def _is_machinery(thread: threading.Thread) -> bool:
