@@ -252,14 +252,19 @@ class PoisonedPositionError(RunError):
 
 
 class BranchRefusedError(RunError):
-    """An edited cell would leave acts behind that were done and cannot be undone."""
+    """An edited cell would leave acts behind that were done and cannot be undone.
 
-    def __init__(self, position: int, acts: tuple[str, ...]) -> None:
-        super().__init__(position, acts)
-        self.position, self.acts = position, acts
+    `choices`: sentences that say what can be done instead, where it is not a headless run.
+    """
+
+    def __init__(self, position: int, acts: tuple[str, ...], choices: str = "") -> None:
+        super().__init__(position, acts, choices)
+        self.position, self.acts, self.choices = position, acts, choices
 
     def __str__(self) -> str:
         listed = "; ".join(self.acts)
+        if self.choices:
+            return f"this run already did, from cell {self.position} on: {listed}. {self.choices}"
         return (
             f"the cell at position {self.position} differs from the recorded one, and this run "
             f"already did, from there on: {listed}. Going on would do that again. Nothing was "

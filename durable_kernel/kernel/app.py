@@ -14,6 +14,7 @@ from traitlets import DottedObjectName, Instance, List, Type, default
 from durable_kernel import runtime
 from durable_kernel.kernel.kernel import DurableKernel
 from durable_kernel.kernel.outputs import CapturingSession
+from durable_kernel.kernel.replacing import Origin
 
 __all__ = ["DurableKernelApp", "launch"]
 
@@ -34,6 +35,8 @@ class DurableKernelApp(IPKernelApp):
 
     surroundings: runtime.Surroundings
     """The hooks that this process was started with; the kernel asks for them."""
+    origin: Origin
+    """How this process was started."""
 
     @default("session")
     def _default_session(self) -> CapturingSession:
@@ -48,9 +51,10 @@ class DurableKernelApp(IPKernelApp):
                 self.kernel.close_run()
 
 
-def launch(argv: list[str], surroundings: runtime.Surroundings) -> None:
+def launch(argv: list[str], surroundings: runtime.Surroundings, origin: Origin) -> None:
     """Run the kernel that `argv` describes; returns when it stops."""
     app = DurableKernelApp.instance()
     app.surroundings = surroundings
+    app.origin = origin
     app.initialize(argv)
     app.start()

@@ -81,6 +81,8 @@ class Audience:
         """Send everybody the reply. None: the cell did not get its turn, so their requests do."""
         with self._lock:
             members, self._members, self._expected = self._members, [], None
+            if members and reply is not None:
+                self._kernel.from_the_top.has_shown_last = True
             for member in members:
                 if reply is None:
                     self._kernel.call_on_shell_thread(self._kernel.post, *member.frames)

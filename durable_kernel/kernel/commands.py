@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from durable_kernel.errors import DurableError, UsageError
-from durable_kernel.runtime import Run, read_answer
+from durable_kernel.runtime import Allowed, Run, read_answer
 
 __all__ = ["Answer", "Asker", "Choice", "answer", "durable_lines"]
 
@@ -30,7 +30,8 @@ _OPENING = "the kernel has just started and is opening its run: ask again in a m
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
     "resolve [EFFECT] --retry | --answer FILE | --fail | "
-    "restore [--redo | --without | --edited] | retry [--repeat-acts] | fresh [--undo]"
+    "restore [--redo | --without | --edited | --to POSITION [--repeat-acts]] | "
+    "retry [--repeat-acts] | rewind POSITION [--repeat-acts] | fresh [--undo]"
 )
 
 
@@ -55,7 +56,11 @@ class Asker(Protocol):
 
     def refuse_from_now(self, error: BaseException) -> None: ...
 
-    def restore_again(self, choice: Choice) -> str: ...
+    def restore_again(
+        self, choice: Choice, *, to: int | None = None, allowed: Allowed = Allowed.NONE
+    ) -> str: ...
+
+    def rewind(self, position: int, allowed: Allowed) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +160,26 @@ def _restore(asker: Asker, words: list[str]) -> Answer:
     ways.add_argument("--redo", action="store_true")
     ways.add_argument("--without", action="store_true")
     ways.add_argument("--edited", action="store_true")
+    ways.add_argument("--to", type=int, metavar="POSITION")
+    parser.add_argument("--repeat-acts", action="store_true")
     given = parser.parse_args(words)
     if given.edited:
         return _leave_edited(asker)
     choice = Choice.REDO if given.redo else Choice.WITHOUT if given.without else Choice.GO_ON
-    return _lines([asker.restore_again(choice)])
+    return _lines([asker.restore_again(choice, to=given.to, allowed=_allowed(given))])
+
+
+def _rewind(asker: Asker, words: list[str]) -> Answer:
+    parser = _parser("rewind")
+    parser.add_argument("position", type=int)
+    parser.add_argument("--repeat-acts", action="store_true")
+    given = parser.parse_args(words)
+    _run_of(asker)
+    return _lines([asker.rewind(given.position, _allowed(given))])
+
+
+def _allowed(given: argparse.Namespace) -> Allowed:
+    return Allowed.ALL if given.repeat_acts else Allowed.NONE
 
 
 def _leave_edited(asker: Asker) -> Answer:
@@ -229,6 +249,7 @@ _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
     "resolve": _resolve,
     "restore": _restore,
     "retry": _retry,
+    "rewind": _rewind,
     "status": _status,
 }
 

@@ -31,10 +31,12 @@ from traitlets import Dict, Enum, Float, Int, List, Type, Unicode
 from durable_kernel import runtime
 from durable_kernel.effects import prompts
 from durable_kernel.errors import DurableError, Stop
+from durable_kernel.kernel.backlog import Backlog, as_received
 from durable_kernel.kernel.beside import Beside
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.compiler import StableCompiler
 from durable_kernel.kernel.direct import DirectAnswers
+from durable_kernel.kernel.from_the_top import FromTheTop
 from durable_kernel.kernel.magics import register_magic
 from durable_kernel.kernel.outputs import (
     Capture,
@@ -50,6 +52,7 @@ from durable_kernel.kernel.performing import (
     refusal,
 )
 from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreachable
+from durable_kernel.kernel.replacing import Origin, Replacement
 from durable_kernel.kernel.replaying import Restoration
 from durable_kernel.kernel.scripts import AutoreloadFollower, record_scripts
 from durable_kernel.kernel.tracebacks import trim_in
@@ -58,6 +61,7 @@ from durable_kernel.ports import CURRENT_LANE
 __all__ = ["DurableKernel"]
 
 _RESTORE = b"durable: restore"
+_REPLACE = b"durable: replace"
 
 
 class DurableKernel(IPythonKernel):
@@ -112,6 +116,9 @@ class DurableKernel(IPythonKernel):
         self.run: runtime.Run | None = None
         self.refusal: BaseException | None = None
         self.restoration = Restoration(self)
+        self.backlog = Backlog(self)
+        self.from_the_top = FromTheTop(self)
+        self.replacement = Replacement(self)
         self.performer = Performer(self)
         self.direct = DirectAnswers(self)
         self.beside = Beside(self)
@@ -146,6 +153,12 @@ class DurableKernel(IPythonKernel):
         """The hooks that were installed before IPython was imported."""
         surroundings: runtime.Surroundings = self.parent.surroundings
         return surroundings
+
+    @property
+    def origin(self) -> Origin:
+        """How this process was started, and what another one left to it."""
+        origin: Origin = self.parent.origin
+        return origin
 
     @property
     def connection_file(self) -> str:
@@ -259,14 +272,23 @@ class DurableKernel(IPythonKernel):
         if not self._has_asked_to_restore:
             self._has_asked_to_restore = True
             self.post(_RESTORE)
+            for message in as_received(self.origin.handover):
+                if not self.direct.take(message):
+                    self.post(*message)
 
-    def restore_again(self, choice: Choice) -> str:
+    def restore_again(self, choice: Choice, **options: Any) -> str:
         """Go on restoring after a stop, as the user decided. Runs on the shell-channel thread."""
-        sentence = self.restoration.choose(choice)
+        sentence = self.restoration.choose(choice, **options)
         self.post(_RESTORE)
         return sentence
 
-    def call_on_shell_thread(self, function: Callable[..., None], *arguments: Any) -> None:
+    def rewind(self, position: int, allowed: runtime.Allowed) -> str:
+        """Go back to the state before a position, soon. Runs on the shell-channel thread."""
+        sentence = self.replacement.rewind(position, allowed)
+        self.post(_REPLACE)
+        return sentence
+
+    def call_on_shell_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on the shell-channel thread, soon. Safe from any thread."""
         self.shell_channel_thread.io_loop.add_callback(function, *arguments)
 
@@ -274,24 +296,31 @@ class DurableKernel(IPythonKernel):
         """Put a message into the main thread's queue. Only on the shell-channel thread."""
         manager = self.shell_channel_thread.manager
         socket = manager.get_shell_channel_to_subshell_socket(None)
+        self.backlog.note(frames)
         socket.send_multipart(list(frames), copy=False)
 
-    async def shell_channel_thread_main(self, msg: Any) -> None:
+    def shell_channel_thread_main(self, msg: Any) -> Any:
         """Answer here what must not wait; forward the rest, behind the order to restore."""
         self._ask_to_restore()
-        if not self.direct.take(msg):
-            await super().shell_channel_thread_main(msg)
+        if self.direct.take(msg):
+            return None
+        self.backlog.note(msg)  # at once: an awaitable begins a turn of the loop later
+        return super().shell_channel_thread_main(msg)
 
     async def dispatch_shell(
         self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False
     ) -> None:
         """Restore the run, or handle a request. Holds the lock that keeps requests in order."""
-        if len(msg) == 1 and bytes(msg[0].buffer) == _RESTORE:
-            await self.restoration.run()
+        order = bytes(msg[0].buffer) if len(msg) == 1 else b""
+        if order in {_RESTORE, _REPLACE}:
+            await (self.restoration.run() if order == _RESTORE else self.replacement.carry_out())
             return
+        self.backlog.begin(msg, is_beside=concurrent)
         if concurrent:
             await self.restoration.finished.wait()
         await super().dispatch_shell(msg, subshell_id, concurrent=concurrent)
+        if not concurrent:
+            self.backlog.end()
 
     def pre_handler_hook(self) -> None:
         """Let SIGINT raise KeyboardInterrupt, but never inside a journal write."""
@@ -357,6 +386,8 @@ class DurableKernel(IPythonKernel):
         asked = Asked(
             code, silent, store_history, user_expressions or {}, allow_stdin, cell_meta, cell_id
         )
+        if self.replacement.is_due:
+            await self.replacement.carry_out()
         refused = self.refusal_now()
         if refused is not None:
             return self.refuse(refused, asked)
@@ -368,12 +399,21 @@ class DurableKernel(IPythonKernel):
             return await self.beside.execute(self.run, asked)
         try:
             await self.beside.replay_waiting(self.run)
+            answered = await self.from_the_top.take(asked)
+            if answered is not None:
+                return answered
             execution = self._next_execution(self.run, asked)
         except (DurableError, Stop) as error:
             return self.refuse(error, asked)
         performance = await self.performer.perform(execution, asked, is_shown=True)
         self.tell_notices()
         return performance.reply
+
+    def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
+        """Show the number that a cell is going to have."""
+        cell_id = (parent.get("metadata") or {}).get("cellId")
+        known = self.from_the_top.number_of(code, cell_id)
+        super()._publish_execute_input(code, parent, execution_count if known is None else known)
 
     def _next_execution(self, run: runtime.Run, asked: Asked) -> runtime.CellExecution:
         """Decide what a request is: a new position, or what `match_cell` makes of it."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from durable_kernel import runtime
+from durable_kernel.kernel.replacing import Origin
 
 __all__ = ["main"]
 
@@ -22,10 +23,11 @@ def main(argv: Sequence[str]) -> int:
         from durable_kernel.kernel.install import main as install  # noqa: PLC0415 - no hooks here
 
         return install(argv[1:])
+    origin = Origin.of_process()
     surroundings = runtime.prepare()
     from durable_kernel.kernel.app import launch  # noqa: PLC0415 - after the hooks
 
-    launch(list(argv), surroundings)
+    launch(list(argv), surroundings, origin)
     return 0
 
 

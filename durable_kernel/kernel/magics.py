@@ -1,4 +1,6 @@
-"""Magics: `%durable` among other code. A cell of nothing else never gets here (see `direct`).
+"""Magics: `%durable` among other code, and `%%live` on top of a cell.
+
+A cell of nothing but `%durable` never gets here (see `direct`).
 
 Such a line is inert when its cell is replayed: it spoke about the run as it was then (H35). What it
 shows is not journaled.
@@ -10,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from durable_kernel.errors import DurableError
 from durable_kernel.kernel.commands import answer
+from durable_kernel.runtime import is_live_cell
 
 if TYPE_CHECKING:
     from durable_kernel.kernel.kernel import DurableKernel
 
-__all__ = ["register_magic"]
+__all__ = ["register_magic", "without_live_line"]
 
 
 def register_magic(kernel: DurableKernel) -> None:
@@ -34,3 +37,17 @@ def register_magic(kernel: DurableKernel) -> None:
         kernel.publish("display_data", {"data": shown.bundle(), "metadata": {}, "transient": {}})
 
     kernel.shell.register_magic_function(durable, "line", "durable")
+    kernel.shell.input_transformers_cleanup.append(without_live_line)
+
+
+def without_live_line(lines: list[str]) -> list[str]:
+    """Take `%%live` off a cell: it speaks to the kernel, and the code is what stands below it.
+
+    Lines keep their numbers, unless another cell magic follows, which has to be on top.
+    """
+    if not lines or not is_live_cell("".join(lines)):
+        return lines
+    top = next(index for index, line in enumerate(lines) if line.strip())
+    below = lines[top + 1 :]
+    is_magic = bool(below) and below[0].startswith("%%")
+    return below if is_magic else [*lines[:top], "\n", *below]

@@ -80,7 +80,8 @@ class Restoration:
     def _is_named_late(self) -> bool:
         connection_file = Path(self._kernel.connection_file)
         identity = Identity.of(connection_file, os.environ, Path.cwd())
-        is_known = identity.is_known or bool(os.environ.get("DURABLE_RUN"))
+        is_named = bool(os.environ.get("DURABLE_RUN")) or self._kernel.origin.handover is not None
+        is_known = identity.is_known or is_named
         return not is_known and may_be_named_late(connection_file, os.environ)
 
     async def run(self) -> None:
@@ -100,6 +101,7 @@ class Restoration:
                 if self._may_replay(run):
                     await self._replay(run)
                 self.progress.end()
+                self._go_on_from(run)
                 if run.outline.openers:
                     await self._wait_for_subscribers()  # what waits is answered into their sockets
             has_ended = True
@@ -116,13 +118,37 @@ class Restoration:
             self.progress.end()
             kernel.publish_state("idle", {})
 
-    def choose(self, choice: Choice) -> str:
-        """Take the user's decision; the main thread carries it out. Raises UsageError."""
+    def _go_on_from(self, run: runtime.Run) -> None:
+        """Let the notebook be run from its top, unless another process was in the midst of it."""
+        kernel, handover = self._kernel, self._kernel.origin.handover
+        if kernel.refusal_now() is not None:
+            return
+        if handover is not None:
+            run.tell(handover.told)
+        if handover is None or not handover.is_from_the_top:
+            kernel.from_the_top.arm(run)
+
+    def choose(
+        self,
+        choice: Choice,
+        *,
+        to: int | None = None,
+        allowed: runtime.Allowed = runtime.Allowed.NONE,
+    ) -> str:
+        """Take the user's decision; the main thread carries it out.
+
+        `to`: the last position to be restored; what was recorded after it is left behind.
+        Raises UsageError, or BranchRefusedError for acts behind it that are not `allowed` again.
+        """
         run = self._kernel.run
         if run is None or run.latch is not None or not self.is_done:
             raise UsageError("nothing can be restored now; restart the kernel.")
         if self._kernel.refusal_now() is None:
             raise UsageError("everything is restored already.")
+        if to is not None:
+            if to + 1 < run.next_position or to >= run.outline.positions[-1].position:
+                raise UsageError(f"cell {to} is none of those that are still to be restored.")
+            run.branch(to + 1, "restored up to here", reuses=True, allowed=allowed)
         self._choice = choice
         self.finished.clear()
         return "restoring goes on; cells wait for it."
@@ -140,7 +166,7 @@ class Restoration:
         if run.beginning.start is runtime.Start.STUCK:
             kernel.refusal = RunSuspendedError(run.beginning.sentence())
             return False
-        if run.plan.computing_s <= run.settings.replay_ask_s:
+        if run.plan.computing_s <= run.settings.replay_ask_s or kernel.origin.handover is not None:
             return True
         kernel.refusal = RunSuspendedError(
             f"restoring this run means {run.plan}. `%durable restore` starts it; `%durable fresh` "
@@ -165,6 +191,8 @@ class Restoration:
         kernel = self._kernel
         try:
             settings = kernel.settings()
+            if (handover := kernel.origin.handover) is not None:
+                settings = replace(settings, run=f"={handover.run_id}")
             identity = Identity.of(Path(kernel.connection_file), os.environ, Path.cwd())
             return await self._open_as(settings, identity)
         except (DurableError, Stop) as error:

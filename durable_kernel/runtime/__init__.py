@@ -1,5 +1,12 @@
 """runtime: joins the rooms. Open a run, recover it, run a cell, close. Knows nothing of Jupyter."""
 
+from durable_kernel.runtime.answering import (
+    LIVE_LINE,
+    RecordedOutput,
+    is_live_cell,
+    is_same_cell,
+    outputs_of,
+)
 from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
 from durable_kernel.runtime.finding import Sought, records_of
 from durable_kernel.runtime.inbox import (
@@ -15,12 +22,15 @@ from durable_kernel.runtime.kinship import Marks
 from durable_kernel.runtime.opening import mark_finished, open_run
 from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
+from durable_kernel.runtime.retrying import Allowed
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
 from durable_kernel.runtime.starting import Beginning, Start, Told
 from durable_kernel.runtime.surroundings import Surroundings, prepare
 
 __all__ = [
+    "LIVE_LINE",
+    "Allowed",
     "AskedResolution",
     "Beginning",
     "CellExecution",
@@ -29,6 +39,7 @@ __all__ = [
     "InputExecution",
     "Marks",
     "Plan",
+    "RecordedOutput",
     "Resume",
     "Run",
     "Settings",
@@ -39,8 +50,11 @@ __all__ = [
     "advice",
     "effect_name",
     "inbox_of",
+    "is_live_cell",
+    "is_same_cell",
     "mark_finished",
     "open_run",
+    "outputs_of",
     "prepare",
     "queue_instead",
     "queue_resolution",

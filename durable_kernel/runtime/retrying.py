@@ -8,25 +8,39 @@ edit wait in the outline until a cell comes that takes their place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 
-from durable_kernel.errors import PoisonedPositionError, TaintedPositionError
+from durable_kernel.errors import BranchRefusedError, PoisonedPositionError, TaintedPositionError
 from durable_kernel.history import Outline, PositionHistory, PositionOutline
 from durable_kernel.replay import Donor
+from durable_kernel.runtime.answering import is_live_cell
 from durable_kernel.runtime.cell import CellRequest
 from durable_kernel.runtime.settings import Settings
 from durable_kernel.runtime.starting import Beginning, Start
 
 __all__ = [
+    "Allowed",
     "Attempts",
     "act_sentences",
-    "acts_from",
+    "allowed_by",
     "find_donor",
+    "is_asked_live",
     "is_to_be_retried",
+    "require_leavable",
     "require_repeatable",
     "require_sound",
     "require_untainted",
     "reused_sentence",
 ]
+
+
+class Allowed(Enum):
+    """Which acts of the positions left behind may be done again."""
+
+    NONE = "none"
+    OWN = "own"
+    """Those of the first position: the user asks for that cell to be run live."""
+    ALL = "all"
 
 
 def is_to_be_retried(
@@ -77,13 +91,25 @@ def _crossed(history: PositionHistory) -> tuple[str, ...]:
     return tuple(f"{each.where}: it {each.what}" for each in history.crossings if each.is_act)
 
 
-def acts_from(outline: Outline, position: int) -> list[str]:
-    """List what was done from this position on, as far as the journal knows."""
-    left = [each for each in outline.positions if each.position >= position]
+def is_asked_live(recorded: PositionHistory, request: CellRequest) -> bool:
+    """Tell whether a cell that ended is to be run anew, because it says so itself."""
+    return recorded.committed is not None and is_live_cell(request.source)
+
+
+def allowed_by(request: CellRequest) -> Allowed:
+    """Return which acts a cell may do again that takes the place of a recorded one."""
+    return Allowed.OWN if is_live_cell(request.source) else Allowed.NONE
+
+
+def require_leavable(outline: Outline, position: int, allowed: Allowed) -> None:
+    """Refuse to leave the positions >= `position` behind, for what was done there (H14)."""
+    first = position + 1 if allowed is Allowed.OWN else position
+    left = [each for each in outline.positions if each.position >= first]
     acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
-    return acts + [
-        f"{c.what} (cell {each.position})" for each in left for c in each.crossings if c.is_act
-    ]
+    crossings = [(each.position, one) for each in left for one in each.crossings if one.is_act]
+    acts += [f"{one.what} (cell {place})" for place, one in crossings]
+    if acts and allowed is not Allowed.ALL:
+        raise BranchRefusedError(position, tuple(acts))
 
 
 def find_donor(
@@ -135,6 +161,8 @@ class Attempts:
 
     def before_new(self, position: int, request: CellRequest, settings: Settings) -> Donor | None:
         """Make the donor of a cell that begins; None where it takes nobody's place."""
+        if is_live_cell(request.source):
+            return None
         left = find_donor(self._outline.waiting, position, request)
         if left is None:
             return None

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from durable_kernel.errors import (
-    BranchRefusedError,
     DivergenceError,
     JournalError,
     Stop,
@@ -44,10 +43,13 @@ from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.reporting import status_of
 from durable_kernel.runtime.retrying import (
+    Allowed,
     Attempts,
     act_sentences,
-    acts_from,
+    allowed_by,
+    is_asked_live,
     is_to_be_retried,
+    require_leavable,
     require_repeatable,
     require_sound,
     require_untainted,
@@ -244,12 +246,12 @@ class Run:
         ):
             require_untainted(recorded, self.settings)
             self._leave(recorded.position, "retry", reuses=True)
-        elif not is_edited:
+        elif not is_edited and not is_asked_live(recorded, request):
             require_sound(recorded, self.beginning, self.settings)
             return self.replay_cell(recorded)
         else:
-            edited = ", ".join(modules) or "the cell"
-            self.branch(recorded.position, f"{edited} was edited", reuses=True)
+            edited, allowed = ", ".join(modules) or "the cell", allowed_by(request)
+            self.branch(recorded.position, f"{edited} was edited", reuses=True, allowed=allowed)
         return self.start_cell(request)
 
     def start_cell(self, request: CellRequest) -> CellExecution:
@@ -270,20 +272,20 @@ class Run:
             raise self.port.latch.with_traceback(None)
         if self._cursor < len(self.outline.positions):
             raise UsageError(
-                f"position {self._cursor} is recorded and not replayed yet; nothing new can run "
-                "before it."
+                f"position {self._cursor} is recorded and not replayed yet: it is next."
             )
 
-    def branch(self, position: int, reason: str, *, reuses: bool = False) -> None:
+    def branch(
+        self, position: int, reason: str, *, reuses: bool = False, allowed: Allowed = Allowed.NONE
+    ) -> None:
         """Leave the positions >= `position` behind. `reuses`: the next ones may reuse outcomes.
 
-        Raises BranchRefusedError if acts were done there (H14), unless `repeat_acts` allows it.
+        Raises BranchRefusedError for acts done there that are not `allowed` again (H14).
         """
+        granted = Allowed.ALL if self.settings.repeat_acts else allowed
         # Read again: the outline of this session holds no acts of the cells that it ran itself.
-        acts = acts_from(self.read_outline(), position)
-        if acts and not self.settings.repeat_acts:
-            raise BranchRefusedError(position, tuple(acts))
-        self._leave(position, reason, reuses=reuses)
+        require_leavable(self.read_outline(), position, granted)
+        self._leave(position, reason, reuses=reuses, repeats_acts=allowed is Allowed.ALL)
 
     def leave_edited(self) -> int:
         """Leave behind what ran since a cell loaded code that was edited since; return that cell.

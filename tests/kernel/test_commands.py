@@ -10,6 +10,7 @@ import pytest
 from durable_kernel.errors import RunLockedError, UsageError
 from durable_kernel.history import PositionOutline
 from durable_kernel.kernel.commands import Choice, answer, durable_lines
+from durable_kernel.runtime import Allowed
 from tests.history.folding import act, cell
 
 
@@ -59,6 +60,7 @@ class FakeKernel:
         self.refusal = refusal
         self.is_restoring = False
         self.chosen: Choice | None = None
+        self.asked: tuple[Any, ...] = ()
 
     def refusal_now(self) -> BaseException | None:
         return self.refusal
@@ -66,9 +68,15 @@ class FakeKernel:
     def refuse_from_now(self, error: BaseException) -> None:
         self.refusal = error
 
-    def restore_again(self, choice: Choice) -> str:
-        self.chosen = choice
+    def restore_again(
+        self, choice: Choice, *, to: int | None = None, allowed: Allowed = Allowed.NONE
+    ) -> str:
+        self.chosen, self.asked = choice, (to, allowed)
         return "restoring goes on"
+
+    def rewind(self, position: int, allowed: Allowed) -> str:
+        self.asked = (position, allowed)
+        return "going back"
 
 
 @pytest.mark.parametrize(
@@ -263,6 +271,30 @@ def test_retry_may_repeat_acts_where_the_user_says_so() -> None:
 
     assert kernel.run.repeats_acts
     assert "may be done again" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("restore", (None, Allowed.NONE)),
+        ("restore --to 3", (3, Allowed.NONE)),
+        ("restore --to 3 --repeat-acts", (3, Allowed.ALL)),
+        ("rewind 2", (2, Allowed.NONE)),
+        ("rewind 2 --repeat-acts", (2, Allowed.ALL)),
+    ],
+)
+def test_restore_and_rewind_name_a_place(line: str, expected: tuple[Any, ...]) -> None:
+    kernel = FakeKernel()
+
+    answer(kernel, line)
+
+    assert kernel.asked == expected
+
+
+@pytest.mark.parametrize("line", ["rewind", "rewind here", "restore --to", "restore --to 1 --redo"])
+def test_a_place_that_is_none_is_refused(line: str) -> None:
+    with pytest.raises(UsageError):
+        answer(FakeKernel(), line)
 
 
 def test_nothing_is_tried_again_where_nothing_failed_or_the_run_is_restored() -> None:

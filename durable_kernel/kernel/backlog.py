@@ -1,0 +1,117 @@
+"""Backlog: requests that reached the kernel and that the main thread has not begun to handle.
+
+Noted on the shell-channel thread as they come, taken away on the main thread as they are begun.
+What waits tells a single gesture from Run All, and is what a process that replaces itself hands
+over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from durable_kernel.kernel.replacing import Handover
+
+if TYPE_CHECKING:
+    from durable_kernel.kernel.kernel import DurableKernel
+
+__all__ = ["Backlog", "Frames", "Waiting", "as_received"]
+
+Frames = list[bytes]
+
+_DELIMITER = b"<IDS|MSG>"
+_HEADER_AFTER = 2
+"""Behind the delimiter: signature, header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A cell that was sent and waits for its turn."""
+
+    code: str
+    cell_id: str | None
+
+
+class Backlog:
+    """Messages by their header, in the order in which they came. Safe from two threads."""
+
+    def __init__(self, kernel: DurableKernel) -> None:
+        self._kernel = kernel
+        self._waiting: dict[bytes, Sequence[Any]] = {}
+        self._current: Sequence[Any] = ()
+        self.count = 0
+        """How many came so far: whoever waits for quiet compares it."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing is handled, and nothing waits."""
+        return not self._current and not self._waiting
+
+    def note(self, frames: Sequence[Any]) -> None:
+        """Keep a message that goes to the main thread's queue. On the shell-channel thread."""
+        header = _header(frames)
+        if header:
+            self.count += 1
+            self._waiting[header] = frames
+
+    def begin(self, frames: Sequence[Any], *, is_beside: bool = False) -> None:
+        """Forget a message: it is handled now. `is_beside`: another one is being handled, too."""
+        header = _header(frames)
+        if header and self._waiting.pop(header, None) is not None and not is_beside:
+            self._current = frames
+
+    def end(self) -> None:
+        """Forget the message that was begun last: it is handled."""
+        self._current = ()
+
+    def hand_over(self) -> list[Frames]:
+        """Return all that is not handled to its end, the message that is being handled first.
+
+        On the shell-channel thread: what the socket still holds is taken, too.
+        """
+        kept = [self._current, *self._waiting.values()]
+        socket: Any = self._kernel.shell_stream.socket  # type: ignore[union-attr]
+        with suppress(zmq.Again):
+            while True:
+                kept.append(socket.recv_multipart(zmq.NOBLOCK))
+        return [[bytes(frame) for frame in frames] for frames in kept if frames]
+
+    def cells(self) -> list[Waiting]:
+        """Return the cells that wait, in order."""
+        found = (self._cell(frames) for frames in list(self._waiting.values()))
+        return [each for each in found if each is not None]
+
+    def _cell(self, frames: Sequence[Any]) -> Waiting | None:
+        session = self._kernel.session
+        raw = [bytes(frame) for frame in frames]
+        _, parts = session.feed_identities(raw)
+        try:
+            header, metadata = session.unpack(parts[1]), session.unpack(parts[3])
+            content = session.unpack(parts[4])
+            is_cell = (
+                header["msg_type"] == "execute_request"
+                and not content.get("silent", False)
+                and content.get("store_history", True)
+                and bool(content["code"].strip())
+            )
+        except (IndexError, KeyError, TypeError, ValueError):
+            return None
+        return Waiting(content["code"], metadata.get("cellId")) if is_cell else None
+
+
+def as_received(handover: Handover | None) -> list[list[zmq.Frame]]:
+    """Make messages of another process what a socket would have brought."""
+    messages = handover.messages if handover is not None else []
+    return [[zmq.Frame(each) for each in frames] for frames in messages]
+
+
+def _header(frames: Sequence[Any]) -> bytes:
+    """Find the header, which names a message; empty for what is no message of a client."""
+    for index, frame in enumerate(frames):
+        if bytes(frame) == _DELIMITER and index + _HEADER_AFTER < len(frames):
+            return bytes(frames[index + _HEADER_AFTER])
+    return b""

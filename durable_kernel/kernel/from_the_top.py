@@ -1,0 +1,203 @@
+"""From the top: after a restart, the notebook run in order is answered from the journal (H13).
+
+Eager replay brought back the state after the last recorded cell. A user who then runs the notebook
+again, from its first cell, gets what was recorded, and nothing is executed:
+
+    a request that is                                  is
+    the next recorded cell (id, source, order)         answered: outputs, number, reply
+    another one; more wait behind it, or nobody is     the begin of a branch there: another
+      there to look (nbclient)                           process has the state of that place
+    another one, alone                                 live on the restored state; told which it is
+    anything after that                                live
+
+A cell that failed is no answer, nor is one with `%%live` on top. Cells run out of order are none
+that were run from the top: only if the first recorded cell is among what was sent, a difference at
+the first place begins a branch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from durable_kernel.errors import BranchRefusedError
+from durable_kernel.history import PositionOutline
+from durable_kernel.kernel.performing import Asked
+from durable_kernel.runtime import Allowed, Resume, Run, is_live_cell, is_same_cell, outputs_of
+
+if TYPE_CHECKING:
+    from durable_kernel.kernel.kernel import DurableKernel
+
+__all__ = ["FromTheTop", "age"]
+
+_GRACE_S = 0.2
+"""A front end sends the cells of Run All one right after the other."""
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+
+class FromTheTop:
+    """Compares what is run after a restart with what was recorded, in order, until they part."""
+
+    def __init__(self, kernel: DurableKernel) -> None:
+        self._kernel = kernel
+        self._run: Run | None = None
+        self._known: list[PositionOutline] | None = None
+        self._cursor = 0
+        self._is_told = False
+        self.has_shown_last = False
+        """The last recorded cell was shown to somebody who ran it while it was finished."""
+
+    def arm(self, run: Run) -> None:
+        """Begin to compare: the state after the last recorded position is there."""
+        if run.settings.resume is Resume.EAGER and run.outline.positions:
+            self._run = run
+
+    def disarm(self) -> None:
+        """Compare no more: from now on every cell is live."""
+        self._run, self._known = None, None
+
+    def number_of(self, code: str, cell_id: str | None) -> int | None:
+        """Return the execution count that a request is answered with; None where it is run."""
+        recorded = self._next()
+        if recorded is None or recorded.committed is None:
+            return None
+        return recorded.committed.execution_count if _is_answer(recorded, code, cell_id) else None
+
+    async def take(self, asked: Asked) -> dict[str, Any] | None:
+        """Answer a request from the journal; returns the reply. None: it is to be run live.
+
+        Where a branch begins this process ends, and the request is handled by the next one.
+        Raises BranchRefusedError if that would leave acts behind; then nothing has changed.
+        """
+        recorded, run = self._next(), self._run
+        if run is None or recorded is None:
+            self.disarm()
+            return None
+        if _is_answer(recorded, asked.code, asked.cell_id):
+            return self._answer(run, recorded)
+        if await self._goes_on(recorded, asked):
+            await self._branch(run, recorded, asked)
+        self._tell_place(run, recorded, asked)
+        self.disarm()
+        return None
+
+    # --- answering --------------------------------------------------------------------------------
+
+    def _answer(self, run: Run, recorded: PositionOutline) -> dict[str, Any]:
+        kernel, committed = self._kernel, recorded.committed
+        assert committed is not None, "only what was committed is an answer"
+        for each in outputs_of(run, recorded):
+            kernel.publish(each.kind, each.content)
+        self._cursor += 1
+        if not self._is_told:
+            self._is_told = True
+            old = age((run.world.wall_ns() - committed.wall_ns) / 1e9)
+            run.tell(
+                f"this is what the cell showed {old} ago; it was not executed again. Cells run in "
+                "order from the first one are answered from the journal as long as they are the "
+                "same. To run one live, put `%%live` on top of it; `%durable fresh` and a restart "
+                "begin anew."
+            )
+        kernel.tell_notices()
+        return {**committed.reply, "execution_count": committed.execution_count}
+
+    def _next(self) -> PositionOutline | None:
+        """Return the recorded cell that comes next, if anything is compared."""
+        known = self._cells()
+        return known[self._cursor] if self._cursor < len(known) else None
+
+    def _cells(self) -> Sequence[PositionOutline]:
+        if self._run is None:
+            return ()
+        if self._known is None:
+            outline = self._run.outline
+            if any(each.committed is None for each in outline.positions):
+                outline = self._run.read_outline()  # one was finished by this process
+            cells = [each for each in outline.positions if not each.cell.kind]
+            self._known = cells[:-1] if self.has_shown_last else cells
+        return self._known
+
+    # --- where they part --------------------------------------------------------------------------
+
+    async def _goes_on(self, recorded: PositionOutline, asked: Asked) -> bool:
+        """Tell whether the notebook is being run from the top, past this cell."""
+        kernel = self._kernel
+        if not kernel.backlog.cells():
+            await asyncio.sleep(_GRACE_S)
+        behind = kernel.backlog.cells()
+        is_unattended = not asked.allow_stdin and asked.cell_id is None
+        if not behind and not is_unattended:
+            return False
+        if self._cursor:
+            return True
+        first = recorded.cell.request.get("cell_id")
+        if first is not None and first in {asked.cell_id, *(each.cell_id for each in behind)}:
+            return True
+        return any(is_same_cell(recorded, each.code, each.cell_id) for each in behind) or (
+            recorded.cell.code == asked.code
+        )
+
+    async def _branch(self, run: Run, recorded: PositionOutline, asked: Asked) -> None:
+        """Go back to the state before this cell, with all that waits, in another process."""
+        kernel, position = self._kernel, recorded.position
+        self._cursor = 0  # refused, the next Run All begins at the top again
+        try:
+            allowed = Allowed.OWN if is_live_cell(asked.code) else Allowed.NONE
+            run.branch(position, "run from the top", reuses=True, allowed=allowed)
+        except BranchRefusedError as error:
+            raise BranchRefusedError(position, error.acts, _CHOICES.format(position)) from None
+        told = (
+            f"up to here the notebook was answered from the journal. This cell is not what was "
+            f"recorded as cell {position}, so it was run on the state before that one, restored in "
+            "a new process, and so is what follows; calls that are the same were not made again."
+        )
+        kernel.replacement.plan(position, told, is_from_the_top=True)
+        await kernel.replacement.carry_out()
+        refused = kernel.refusal_now()
+        assert refused is not None, "who is not replaced executes nothing more"
+        raise refused
+
+    def _tell_place(self, run: Run, recorded: PositionOutline, asked: Asked) -> None:
+        """Say on which state a cell runs that has another place in the notebook."""
+        cells = self._cells()
+        own = next(
+            (
+                each.position
+                for each in cells
+                if each.cell.code == asked.code
+                or (asked.cell_id is not None and each.cell.request.get("cell_id") == asked.cell_id)
+            ),
+            recorded.position if self._cursor else None,
+        )
+        if own is None or is_live_cell(asked.code):
+            return
+        run.tell(
+            f"this cell ran on the state after cell {cells[-1].position}, the last one, and not on "
+            f"that of its own place; `%durable rewind {own}` goes back to the state before cell "
+            f"{own}."
+        )
+
+
+_CHOICES = (
+    "Running on from here on the state of this place would leave that behind, and what follows may "
+    "do it again. Nothing was executed. Run the cell alone: then it is live on the state there is. "
+    "Or `%durable rewind {0} --repeat-acts` allows it, and `%durable fresh` and a restart begin "
+    "anew."
+)
+
+
+def _is_answer(recorded: PositionOutline, code: str, cell_id: str | None) -> bool:
+    committed = recorded.committed
+    is_good = committed is not None and committed.status == "ok" and not committed.asked_exit
+    return is_good and not is_live_cell(code) and is_same_cell(recorded, code, cell_id)
+
+
+def age(seconds: float) -> str:
+    """Say how long ago something was, for people."""
+    for unit_s, name in ((_DAY_S, "day"), (_HOUR_S, "hour"), (_MINUTE_S, "minute")):
+        if seconds >= unit_s:
+            count = int(seconds // unit_s)
+            return f"{count} {name}" + ("s" if count > 1 else "")
+    return "less than a minute"

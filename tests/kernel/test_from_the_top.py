@@ -1,0 +1,235 @@
+"""From the top (H13): after a restart, what is run again in order is answered from the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.conftest import Start
+from tests.kernel.live import LiveKernel, Shown
+
+pytestmark = pytest.mark.slow
+
+COUNTED = "with open('runs.txt', 'a') as f: f.write('x')"
+
+
+def _send(kernel: LiveKernel, code: str, cell_id: str | None = None) -> str:
+    """Send a cell as a notebook does: with its id."""
+    message = kernel.client.session.msg(
+        "execute_request",
+        {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": True,
+            "stop_on_error": True,
+        },
+        metadata={} if cell_id is None else {"cellId": cell_id},
+    )
+    kernel.client.shell_channel.send(message)
+    return str(message["header"]["msg_id"])
+
+
+def _run_all(kernel: LiveKernel, *cells: tuple[str, str | None]) -> list[Shown]:
+    """Send all cells at once, as Run All does, then collect what they brought."""
+    asked = [_send(kernel, code, cell_id) for code, cell_id in cells]
+    return [kernel.wait(each) for each in asked]
+
+
+def _numbers(shown: list[Shown]) -> list[Any]:
+    return [each.reply.get("execution_count") for each in shown]
+
+
+def test_a_notebook_run_again_in_order_is_answered_from_the_journal(start: Start) -> None:
+    """H13."""
+    kernel = start()
+    first = kernel.run("import random; x = random.random(); print('out'); x")
+    second = kernel.run("x = x + 1; x")
+    kernel.shut_down(restart=True)
+    kernel.start()
+
+    again = kernel.run("import random; x = random.random(); print('out'); x")
+    then = kernel.run("x = x + 1; x")
+    new = kernel.run("x")
+
+    assert (again.plain(), again.text()) == (first.plain(), "out\n")
+    assert then.plain() == second.plain() == new.plain()
+    assert [each.reply["execution_count"] for each in (again, then, new)] == [1, 2, 3]
+    inputs = [content for kind, content in again.messages if kind == "execute_input"]
+    assert [each["execution_count"] for each in inputs] == [1]
+    assert again.text("stderr").count("it was not executed again") == 1
+    assert "%%live" in again.text("stderr")
+    assert "executed again" not in then.text("stderr")
+
+
+def test_a_single_other_cell_is_live_and_told_on_which_state(start: Start) -> None:
+    """H13."""
+    kernel = start()
+    kernel.run("x = 0")
+    kernel.run("x = x + 1")
+    kernel.run("x = x + 10")
+    kernel.kill()
+    kernel.start()
+
+    answered = kernel.run("x = 0")
+    out_of_order = kernel.run("x = x + 10")
+    after = kernel.run("x")
+
+    assert "not executed again" in answered.text("stderr")
+    assert "the state after cell 2" in out_of_order.text("stderr")
+    assert "%durable rewind 2" in out_of_order.text("stderr")
+    assert after.plain() == "21"
+    assert "durable:" not in after.text("stderr")
+
+
+def test_a_new_cell_after_a_restart_is_told_nothing_of_places(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = 0")
+    kernel.kill()
+    kernel.start()
+
+    new = kernel.run("y = x")
+    first = kernel.run("x = 0; x")
+
+    assert "rewind" not in new.text("stderr")
+    assert "executed again" not in first.text("stderr")
+
+
+def test_run_all_goes_on_at_the_edited_cell_with_the_state_of_its_place(start: Start) -> None:
+    """H13: c1, c2, an aside, and c2 again were run; Run All sends c1, c2, c3."""
+    kernel = start()
+    kernel.run("x = [1]")
+    kernel.run("x.append(2)")
+    kernel.run("x.append('aside')")
+    kernel.run("x.append(2)")
+    kernel.shut_down(restart=True)
+    kernel.start()
+    process = kernel.process
+    assert process is not None
+
+    shown = _run_all(
+        kernel, ("x = [1]", None), ("x.append(2)", None), ("x.append(3)", None), ("x", None)
+    )
+
+    assert shown[-1].plain() == "[1, 2, 3]"
+    assert _numbers(shown) == [1, 2, 3, 4]
+    assert "restored in a new process" in shown[2].text("stderr")
+    assert process.poll() is None
+    assert kernel.run("x.append(4); x").plain() == "[1, 2, 3, 4]"
+
+
+STEP = f"import durable_kernel as durable\n@durable.step\ndef act():\n    {COUNTED}\n    return 1\n"
+
+
+def _runs(kernel: LiveKernel) -> int:
+    """How often the step was really done."""
+    path = Path(kernel.folder / "runs.txt")
+    return len(path.read_text()) if path.exists() else 0
+
+
+def test_run_all_is_refused_where_it_would_leave_an_act_behind(start: Start) -> None:
+    """H14."""
+    kernel = start()
+    kernel.run(STEP)
+    kernel.run("x = 1")
+    kernel.run("act()")
+    kernel.shut_down(restart=True)
+    kernel.start()
+
+    shown = _run_all(kernel, (STEP, None), ("x = 2", None), ("act()", None))
+    alone = kernel.run("x")
+
+    assert shown[1].reply["ename"] == "BranchRefusedError"
+    assert "act" in shown[1].reply["evalue"]
+    assert "%durable rewind 1 --repeat-acts" in shown[1].reply["evalue"]
+    assert shown[2].status in {"aborted", "error"}
+    assert alone.plain() == "1"
+    assert _runs(kernel) == 1
+
+
+def test_rewind_goes_back_to_the_state_before_a_cell(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = [1]")
+    kernel.run("x.append(2)")
+    kernel.run("x.append(3)")
+
+    asked = kernel.run("%durable rewind 1")
+    shown = kernel.run("x")
+
+    assert "2 cells are left behind" in asked.plain()
+    assert shown.plain() == "[1]"
+    assert shown.reply["execution_count"] == 2
+    assert "the state before cell 1" in shown.text("stderr")
+
+
+def test_rewind_lists_the_acts_it_would_leave_behind(start: Start) -> None:
+    """H14."""
+    kernel = start()
+    kernel.run(STEP)
+    kernel.run("act()")
+
+    refused = kernel.run("%durable rewind 1")
+    kernel.run("%durable rewind 1 --repeat-acts")
+    again = kernel.run("%%live\nact()")
+
+    assert refused.reply["ename"] == "BranchRefusedError"
+    assert "act" in refused.reply["evalue"]
+    assert again.status == "ok"
+    assert _runs(kernel) == 2
+
+
+def test_what_is_run_again_after_a_rewind_repeats_no_call(start: Start) -> None:
+    kernel = start()
+    kernel.run(STEP)
+    kernel.run("act()")
+    kernel.run("%durable rewind 1 --repeat-acts")
+
+    again = kernel.run("act()")
+
+    assert again.plain() == "1"
+    assert _runs(kernel) == 1
+
+
+def test_rewind_waits_for_no_running_cell(start: Start) -> None:
+    kernel = start()
+    cell = kernel.ask("x = input('? ')", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=20)
+
+    refused = kernel.run("%durable rewind 0")
+    kernel.client.input("7")
+    kernel.wait(cell)
+
+    assert refused.reply["ename"] == "UsageError"
+    assert kernel.run("x").plain() == "'7'"
+
+
+def test_a_live_cell_is_executed_again_though_it_is_recorded(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = 1")
+    kernel.run("%%live\nx += 1; x")
+    kernel.kill()
+    kernel.start()
+
+    kernel.run("x = 1")
+    again = kernel.run("%%live\nx += 1; x")
+
+    assert again.plain() == "3"
+
+
+def test_a_live_cell_begins_anew_in_match_mode(start: Start) -> None:
+    kernel = start()
+    kernel.run("import uuid")
+    first = kernel.run("%%live\nuuid.uuid4()").plain()
+    kernel.run("y = 1")
+    kernel.kill()
+    kernel.start(DURABLE_RESUME="match")
+
+    kernel.run("import uuid")
+    again = kernel.run("%%live\nuuid.uuid4()").plain()
+    later = kernel.run("y = 1")
+
+    assert again != first
+    assert later.status == "ok"
