@@ -13,7 +13,6 @@ decide what is true. A place where they can't be written costs only the hints.
 from __future__ import annotations
 
 import os
-import signal
 import struct
 import threading
 import time
@@ -22,6 +21,8 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
+
+from durable_kernel.effects import signals
 
 __all__ = [
     "LIFE_NAME",
@@ -151,10 +152,7 @@ class Vitals:
         """Let unheard signals leave their trace. Only the main thread can."""
         if self._signals is None or threading.current_thread() is not threading.main_thread():
             return
-        before = signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
-        self._is_listening = before == _NEVER
-        if not self._is_listening:
-            signal.set_wakeup_fd(before)  # somebody's loop wants them; we do without
+        self._is_listening = signals.keep(self._signals)  # else somebody's loop wants them
 
     def hear(self) -> None:
         """Forget the signals so far: Python code saw them."""
@@ -196,9 +194,8 @@ class Vitals:
         """Let go of the files; what they say stays. Safe to call twice."""
         with self._lock:
             if self._is_listening and threading.current_thread() is threading.main_thread():
-                found = signal.set_wakeup_fd(_NEVER)
-                if found != self._signals:
-                    signal.set_wakeup_fd(found)
+                if self._signals is not None:
+                    signals.forget(self._signals)
                 self._is_listening = False
             if not self._is_listening:  # else a signal would go to whoever gets this number next
                 self._close("_signals")
