@@ -14,12 +14,12 @@ Comm messages are in `comms`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from durable_kernel.errors import DurableError, Stop
-from durable_kernel.history import INPUT
+from durable_kernel.history import COMM, INPUT
 from durable_kernel.kernel.histories import kept_out_of_database
 from durable_kernel.kernel.performing import Asked
 from durable_kernel.runtime import CellRequest, InputExecution, Run
@@ -48,6 +48,7 @@ class Beside:
         names = Names(kernel.shell)
         request = replace(kernel.performer.request(asked), kind=INPUT)
         try:
+            await self.replay_waiting(run, kinds=(COMM,))
             execution = self._execution(run, asked, request, names)
         except (DurableError, Stop) as error:
             return kernel.refuse(error, asked)
@@ -59,15 +60,15 @@ class Beside:
             names.put_shown_back()
         return performance.reply
 
-    async def replay_waiting(self, run: Run) -> None:
+    async def replay_waiting(self, run: Run, kinds: Container[str] = (COMM, INPUT)) -> None:
         """Run the inputs that are recorded before the next cell; nobody sent them again."""
         kernel = self._kernel
-        if (history := run.next_recorded()) is None or not history.is_input:
+        if (history := run.next_recorded()) is None or history.cell.kind not in kinds:
             return
         parent, ends_with = kernel.get_parent("shell"), kernel.saved_sigint_handler
         idents = kernel._get_shell_context_var(kernel._shell_parent_ident)
         try:
-            while history is not None and history.is_input:
+            while history is not None and history.cell.kind in kinds:
                 with kept_out_of_database(kernel.shell):
                     await kernel.restoration.repeat(run, history)
                 if (refused := kernel.refusal_now()) is not None:

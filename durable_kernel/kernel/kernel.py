@@ -34,6 +34,7 @@ from durable_kernel.errors import DurableError, Stop
 from durable_kernel.kernel.backlog import Backlog, as_received
 from durable_kernel.kernel.beside import Beside
 from durable_kernel.kernel.commands import Choice
+from durable_kernel.kernel.comms import Comms
 from durable_kernel.kernel.compiler import StableCompiler
 from durable_kernel.kernel.direct import DirectAnswers
 from durable_kernel.kernel.from_the_top import FromTheTop
@@ -54,7 +55,7 @@ from durable_kernel.kernel.performing import (
 from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreachable
 from durable_kernel.kernel.replacing import Origin, Replacement
 from durable_kernel.kernel.replaying import Restoration
-from durable_kernel.kernel.scripts import AutoreloadFollower, record_scripts
+from durable_kernel.kernel.scripts import record_scripts
 from durable_kernel.kernel.tracebacks import trim_in
 from durable_kernel.ports import CURRENT_LANE
 
@@ -122,11 +123,10 @@ class DurableKernel(IPythonKernel):
         self.performer = Performer(self)
         self.direct = DirectAnswers(self)
         self.beside = Beside(self)
+        self.comms = Comms(self)
         self._has_asked_to_restore = False
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
-        autoreload = AutoreloadFollower(self)
-        self.shell.events.register("pre_run_cell", lambda _info: autoreload.look())
-        record_scripts(self.shell)
+        record_scripts(self)
         self.shell.compile.is_debugging = lambda: (
             hasattr(self, "debugger") and self.debugger.is_started
         )
@@ -315,9 +315,11 @@ class DurableKernel(IPythonKernel):
         if order in {_RESTORE, _REPLACE}:
             await (self.restoration.run() if order == _RESTORE else self.replacement.carry_out())
             return
+        if concurrent and not self.performer.is_live:
+            async with self._main_asyncio_lock:  # a message of a widget, in its turn
+                await self.dispatch_shell(msg, subshell_id)
+            return
         self.backlog.begin(msg, is_beside=concurrent)
-        if concurrent:
-            await self.restoration.finished.wait()
         await super().dispatch_shell(msg, subshell_id, concurrent=concurrent)
         if not concurrent:
             self.backlog.end()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ipykernel.jsonutil import json_clean
 
 from durable_kernel.errors import Stop
+from durable_kernel.history import COMM
 from durable_kernel.kernel.streams import DrainableStream
 from durable_kernel.runtime import CellExecution, CellRequest, CellResult
 
@@ -100,7 +101,7 @@ class Performer:
                 await execution.drain_async()
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over; nothing to interrupt
             was_interrupted = self.signals != signals_before
-            if was_interrupted and not self._is_live():
+            if was_interrupted and not self._is_past_records():
                 kernel.capture.leave()
                 return Performance(reply, is_final=False, was_stopped=True)
             kernel.drain()
@@ -117,7 +118,12 @@ class Performer:
         """Count an interrupt that arrives between cells: nothing is there to be interrupted."""
         self.signals += 1
 
-    def _is_live(self) -> bool:
+    @property
+    def is_live(self) -> bool:
+        """True while a cell runs past its records: it may wait for what comes meanwhile."""
+        return self.execution is not None and self._is_past_records()
+
+    def _is_past_records(self) -> bool:
         """Tell whether the cell is past its records: only then an interrupt is part of it."""
         run = self._kernel.run
         return run is not None and run.port.is_live
@@ -135,6 +141,8 @@ class Performer:
         gets past it; without a reply the front end would wait for ever.
         """
         try:
+            if self.execution is not None and self.execution.request.kind == COMM:
+                return self._kernel.comms.deliver(self.execution.request)
             return await self._kernel.execute_stock(asked)
         except (KeyboardInterrupt, asyncio.CancelledError, Stop) as error:
             kernel = self._kernel

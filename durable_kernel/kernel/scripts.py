@@ -30,8 +30,10 @@ __all__ = ["AutoreloadFollower", "record_scripts"]
 _AUTORELOAD = "IPython.extensions.autoreload"
 
 
-def record_scripts(shell: Any) -> None:
-    """Let `%run` of a project's script ask for its source."""
+def record_scripts(kernel: DurableKernel) -> None:
+    """Let `%run` of a project's script ask for its source, and %autoreload for its times."""
+    shell, autoreload = kernel.shell, AutoreloadFollower(kernel)
+    shell.events.register("pre_run_cell", lambda _info: autoreload.look())
     stock: Callable[..., None] = shell.safe_execfile
 
     def safe_execfile(
