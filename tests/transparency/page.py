@@ -93,7 +93,12 @@ def _markdown(compared: Sequence[Compared]) -> Iterator[str]:
         if found.redone is not None:
             yield ""
             yield f"The cell of {found.suite.name}, executed again with `durable run --redo`:"
-            yield found.redone.sentence
+            yield _beginning(found.redone.sentence)
+
+
+def _beginning(sentence: str) -> str:
+    """Cut a sentence with stacks behind it: they name folders of this machine."""
+    return sentence if len(sentence) <= _LONG else f"{sentence[: _LONG // 2]} …"
 
 
 def _short(sentence: str) -> str:
