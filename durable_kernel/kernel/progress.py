@@ -85,7 +85,9 @@ class Progress:
         calls = int(status.get("replayed_calls", 0))
         cells = "1 cell" if self.count == 1 else f"{self.count:,} cells"
         answered = "1 recorded call was" if calls == 1 else f"{calls:,} recorded calls were"
-        return f"restored {cells}; {answered} answered from the journal and not repeated."
+        cause = run.beginning.cause
+        why = f" The kernel before this one: {cause}." if cause else ""
+        return f"restored {cells}; {answered} answered from the journal and not repeated.{why}"
 
     def _show(self) -> None:
         if not self._is_due or self._is_over or not self.total:

@@ -18,7 +18,15 @@ from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.journal import Journal, Level
 from durable_kernel.runtime.kinship import Marks, find_kin
 from durable_kernel.runtime.settings import Resume, Settings
-from durable_kernel.runtime.starting import Beginning, Start, Told, began_anew, begin
+from durable_kernel.runtime.starting import (
+    DEATHS_MAX,
+    DEATHS_MAX_COMMANDED,
+    Beginning,
+    Start,
+    Told,
+    began_anew,
+    begin,
+)
 from durable_kernel.runtime.vitals import oom_kills_of_system, read_signs
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
@@ -78,6 +86,7 @@ def _open_journal(store: Store, settings: Settings, place: RunPlace, told: Told)
     journal = _journal(store, place, settings.level, outline)
     signs = read_signs(place.folder)  # now that nobody else writes them
     stopped = outline.lives[-1].shutdown if outline.lives else None
+    is_eager = settings.resume is Resume.EAGER
     beginning = begin(
         outline,
         signs,
@@ -85,8 +94,9 @@ def _open_journal(store: Store, settings: Settings, place: RunPlace, told: Told)
         poison_s=settings.poison_s,
         oom_kills=oom_kills_of_system(),
         is_same_boot=bool(outline.openers) and outline.openers[-1].boot_id == current_boot_id(),
+        deaths_max=DEATHS_MAX if is_eager else DEATHS_MAX_COMMANDED,
         may_begin_anew=(
-            settings.resume is Resume.EAGER
+            is_eager
             and place.meta.archived_ns is None
             and stopped is not None
             and stopped.wall_ns > max(place.meta.kernel_bound_ns, place.meta.notebook_bound_ns)

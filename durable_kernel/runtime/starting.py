@@ -18,10 +18,22 @@ from signal import SIGINT, SIGKILL
 from durable_kernel.history import Life, Outline, PositionOutline
 from durable_kernel.runtime.vitals import NOTHING_KNOWN, Doing, LastSigns
 
-__all__ = ["Beginning", "Start", "Told", "began_anew", "begin"]
+__all__ = [
+    "DEATHS_MAX",
+    "DEATHS_MAX_COMMANDED",
+    "Beginning",
+    "Start",
+    "Told",
+    "began_anew",
+    "begin",
+]
 
 DEATHS_MAX = 2
 """H36: so many in a row in one cell, and it is not executed by itself again."""
+
+DEATHS_MAX_COMMANDED = 4
+"""The same where a runner sends the cells: it gives up after two deaths of its own, and the command
+given again is a word of the user's. This is for commands that a machine gives again and again."""
 
 STUCK_MAX = 3
 """One more than for a cell: a replay acts on nothing, and machines do die twice."""
@@ -106,6 +118,7 @@ def begin(
     oom_kills: int,
     is_same_boot: bool,
     may_begin_anew: bool,
+    deaths_max: int = DEATHS_MAX,
 ) -> Beginning:
     """Decide how to go on after the last process of a run.
 
@@ -123,9 +136,14 @@ def begin(
     if may_begin_anew and _is_second_restart(outline):
         return Beginning(Start.FRESH, "you restarted it twice")
     if life.shutdown is not None:
-        return _after_stop(outline, life, signs)
+        return _judged(_after_stop(outline, life, signs), deaths_max)
     memory = _memory(signs, oom_kills) if is_same_boot else ""
-    return _after_death(outline, life, signs, told, memory, poison_s)
+    return _judged(_after_death(outline, life, signs, told, memory, poison_s), deaths_max)
+
+
+def _judged(found: Beginning, deaths_max: int) -> Beginning:
+    is_poison = found.start is Start.RESUME and found.deaths >= deaths_max
+    return replace(found, start=Start.POISONED) if is_poison else found
 
 
 def _is_second_restart(outline: Outline) -> bool:
@@ -170,8 +188,7 @@ def _after_death(
 def _counted(cause: str, unfinished: PositionOutline | None, deaths: int, memory: str) -> Beginning:
     if unfinished is None or unfinished.is_input:
         return Beginning(cause=cause, memory=memory)
-    start = Start.POISONED if deaths >= DEATHS_MAX else Start.RESUME
-    return Beginning(start, cause, unfinished.position, deaths, memory=memory)
+    return Beginning(Start.RESUME, cause, unfinished.position, deaths, memory=memory)
 
 
 def _deaths_before(unfinished: PositionOutline | None, signs: LastSigns) -> int:

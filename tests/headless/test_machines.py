@@ -193,3 +193,19 @@ def test_a_bad_key_file_is_refused_with_a_sentence(
     assert said.returncode == 2
     assert sentence in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_a_command_that_is_given_again_and_again_does_not_kill_kernels_for_ever(
+    machine: Machine,
+) -> None:
+    """H36: a supervisor of machines knows nothing of cells."""
+    (machine.folder / "mark").unlink()
+
+    again = machine.run()
+    refused = machine.run()
+    (machine.folder / "mark").touch()
+    redone = machine.run("--redo")
+
+    assert again.returncode == refused.returncode == 5
+    assert "ended its process 4 times in a row" in refused.stderr
+    assert redone.returncode == 0

@@ -94,7 +94,7 @@ class Server:
 
     def write_notebook(self, path: str, *sources: str) -> None:
         """Save a notebook; its cells have ids that come from their place."""
-        cells = [
+        cells: list[dict[str, Any]] = [
             {
                 "id": f"cell-{number}",
                 "cell_type": "code",

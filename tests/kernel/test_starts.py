@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from durable_kernel.history import Outline
 from durable_kernel.runtime import records_of
+from durable_kernel.runtime.vitals import Doing, read_signs
 from durable_kernel.store import Store
 from tests.kernel.conftest import Start
 from tests.kernel.live import LiveKernel, printed
@@ -60,6 +62,7 @@ def test_a_kernel_that_was_killed_finishes_its_cell(start: Start, number: int) -
     rest = kernel.wait(cell)
 
     assert rest.text().endswith("begun\ndone\n")
+    assert "it was killed" in rest.text("stderr") + kernel.run("x").text("stderr")
     assert kernel.run("x").plain() == "7"
     assert [each.shutdown for each in _outline(kernel).lives] == [None, None]
 
@@ -218,3 +221,31 @@ def test_a_kernel_whose_parent_is_gone_leaves_its_cell_to_be_finished(start: Sta
     rest = kernel.wait(cell)
 
     assert rest.text().endswith("begun\ndone\n")
+
+
+def test_a_replay_that_kills_its_process_three_times_at_one_cell_stops(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = 7")
+    kernel.run("total = 0\nfor i in range(30_000_000): total += i")
+    kernel.kill()
+    for processes in (2, 3, 4):
+        process = kernel.spawn()
+        is_there = partial(_is_restoring, kernel, 1, epoch=processes)
+        wait_until(is_there, "no replay", kernel.log)
+        process.kill()
+        process.wait()
+
+    kernel.start()
+    refused = kernel.run("x")
+    kernel.run("%durable restore")
+    shown = kernel.run("x")
+
+    assert "3 processes in a row died while cell 1" in refused.reply["evalue"]
+    assert shown.plain() == "7"
+
+
+def _is_restoring(kernel: LiveKernel, position: int, epoch: int) -> bool:
+    """Tell whether the process of this epoch executes this cell again."""
+    signs = read_signs(kernel.folder / "home/runs/nightly")
+    is_it = signs.epoch == epoch and signs.position == position
+    return is_it and signs.doing is Doing.RESTORING

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from durable_kernel.history import Opened, Outline, Record, RecordCodec, Resumed, Shutdown
-from durable_kernel.runtime.starting import Beginning, Start, Told, begin
+from durable_kernel.runtime.starting import DEATHS_MAX_COMMANDED, Beginning, Start, Told, begin
 from durable_kernel.runtime.vitals import NOTHING_KNOWN, Doing, LastSigns
 from tests.history.folding import cell, committed, frames, look
 
@@ -128,6 +128,15 @@ def test_a_resumed_cell_that_recorded_something_is_no_poison() -> None:
 
 def test_poison_can_be_switched_off() -> None:
     assert begun(CUT, replace(IN_CELL, deaths=5), poison_s=0.0).start is Start.RESUME
+
+
+def test_a_runner_s_command_gets_two_deaths_more() -> None:
+    """It gives up after two of its own; given again, it is a word of the user's."""
+    allowed = DEATHS_MAX_COMMANDED
+    third, fourth = (replace(IN_CELL, deaths=each) for each in (2, 3))
+
+    assert begun(CUT, third, deaths_max=allowed).start is Start.RESUME
+    assert begun(CUT, fourth, deaths_max=allowed).start is Start.POISONED
 
 
 @pytest.mark.parametrize("records", [[*CUT, opened()], [*CUT, opened(), STOP]])
