@@ -10,7 +10,8 @@ again, from its first cell, gets what was recorded, and nothing is executed:
     another one, alone                                 live on the restored state; told which it is
     anything after that                                live
 
-A cell that failed is no answer, nor is one with `%%live` on top. Cells run out of order are none
+A cell that failed is no answer, nor is one with `%%live` on top, nor the first one that loaded a
+module that was edited since. Cells run out of order are none
 that were run from the top: only if the first recorded cell is among what was sent, a difference at
 the first place begins a branch.
 """
@@ -63,7 +64,9 @@ class FromTheTop:
         recorded = self._next()
         if recorded is None or recorded.committed is None:
             return None
-        return recorded.committed.execution_count if _is_answer(recorded, code, cell_id) else None
+        return (
+            recorded.committed.execution_count if self._is_answer(recorded, code, cell_id) else None
+        )
 
     async def take(self, asked: Asked) -> dict[str, Any] | None:
         """Answer a request from the journal; returns the reply. None: it is to be run live.
@@ -75,7 +78,7 @@ class FromTheTop:
         if run is None or recorded is None:
             self.disarm()
             return None
-        if _is_answer(recorded, asked.code, asked.cell_id):
+        if self._is_answer(recorded, asked.code, asked.cell_id):
             return self._answer(run, recorded)
         if await self._goes_on(recorded, asked):
             await self._branch(run, recorded, asked)
@@ -102,6 +105,12 @@ class FromTheTop:
             )
         kernel.tell_notices()
         return {**committed.reply, "execution_count": committed.execution_count}
+
+    def _is_answer(self, recorded: PositionOutline, code: str, cell_id: str | None) -> bool:
+        """Tell whether a request is this recorded cell, and loads the code that it loaded (H25)."""
+        if self._run is None or not _is_answer(recorded, code, cell_id):
+            return False
+        return not self._run.modules.edited_at(recorded.position, self._run.outline)
 
     def _next(self) -> PositionOutline | None:
         """Return the recorded cell that comes next, if anything is compared."""

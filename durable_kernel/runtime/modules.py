@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from durable_kernel.history import Loaded, Outline, PositionHistory, PositionOutline
@@ -37,13 +37,6 @@ class _Known:
     is_changed: bool = False
 
 
-@dataclass(slots=True)
-class _Edited:
-    """Modules that were edited since, by the position that loaded them first."""
-
-    names: dict[int, list[str]] = field(default_factory=dict)
-
-
 class ProjectModules:
     """A `ports.Sources` for one run."""
 
@@ -53,7 +46,7 @@ class ProjectModules:
         self._storing = storing
         self._expected: dict[str, deque[Loaded]] = {}
         self._known: dict[str, _Known] = {}
-        self._edited: _Edited | None = None
+        self._first: dict[int, dict[str, tuple[str, str]]] | None = None
         self._is_told = True
         self._is_cell_running = False
 
@@ -127,24 +120,25 @@ class ProjectModules:
         return any(_differing(last.items(), self._storing.digest))
 
     def edited_at(self, position: int, outline: Outline) -> list[str]:
-        """Name the modules that count as an edit of this position: it loaded them first."""
-        if self._edited is None:
-            self._edited = _Edited(_edited_since(outline, self._storing.digest))
-        return self._edited.names.get(position, [])
+        """Name the modules that count as an edit of this position: it loaded them first.
+
+        Their files are read now, and compared with what was loaded last. One that is gone is no
+        edit.
+        """
+        if self._first is None:
+            self._first = _by_first_load(outline)
+        return list(_differing(self._first.get(position, {}).items(), self._storing.digest))
 
 
-def _edited_since(outline: Outline, digest: Callable[[bytes], str]) -> dict[int, list[str]]:
-    """Compare what each module said last with its file. A file that is gone is no edit."""
+def _by_first_load(outline: Outline) -> dict[int, dict[str, tuple[str, str]]]:
+    """Map positions to the modules that they loaded first, with path and last known digest."""
     first: dict[str, int] = {}
-    last: dict[str, tuple[str, str]] = {}
+    found: dict[int, dict[str, tuple[str, str]]] = {}
     for position in outline.positions:
-        for name, path, recorded in position.loads:
-            first.setdefault(name, position.position)
-            last[name] = (path, recorded)
-    edited: dict[int, list[str]] = {}
-    for name in _differing(last.items(), digest):
-        edited.setdefault(first[name], []).append(name)
-    return edited
+        for name, path, digest in position.loads:
+            at = first.setdefault(name, position.position)
+            found.setdefault(at, {})[name] = (path, digest)
+    return found
 
 
 def _differing(

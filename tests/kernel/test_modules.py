@@ -96,3 +96,24 @@ def test_autoreload_reloads_on_replay_where_it_did_and_takes_later_edits_live(
     assert before == same == "['one', 'one', 'two', 'two']"
     assert later == "['one', 'one', 'two', 'two', 'three']"
     assert live == "'four'"
+
+
+def test_run_all_after_an_edit_of_a_module_begins_anew_at_the_cell_that_loaded_it(
+    start: Start,
+) -> None:
+    """H13, H25: an answer of then would be one of other code."""
+    cells = ("x = 1; print('x')", "import helper; y = helper.answer(); y", "y, x")
+    kernel = start()
+    _write(kernel, "helper.py", "def answer(): return 'old'\n")
+    for cell in cells:
+        kernel.run(cell)
+    kernel.shut_down(restart=True)
+    _write(kernel, "helper.py", "def answer(): return 'new'\n")
+    kernel.start()
+
+    asked = [kernel.ask(cell) for cell in cells]
+    shown = [kernel.wait(each) for each in asked]
+
+    assert shown[0].text() == "x\n"
+    assert [each.plain() for each in shown[1:]] == ["'new'", "('new', 1)"]
+    assert [each.reply["execution_count"] for each in shown] == [1, 2, 3]
