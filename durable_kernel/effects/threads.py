@@ -38,6 +38,7 @@ _MACHINERY = (
     "tqdm.",
     "zmq.",
     "tornado.",
+    "trio.",  # its pool: whether a loop asks it for something depends on when answers come
     "asyncio.",
     "logging.",
     "durable_kernel.",

@@ -226,3 +226,22 @@ def test_a_generated_init_makes_locks_as_its_class_does(
     made = [module.make().lock, module.Queue().lock]
 
     assert [type(each).__module__ == "_thread" for each in made] == [is_library] * 2
+
+
+def test_a_thread_of_a_loops_own_pool_has_no_lane() -> None:
+    """Whether Trio asks its pool depends on when answers come; a replay has no such thread."""
+    port = FakePort()
+    seen: list[Lane | None] = []
+
+    def work() -> None:
+        seen.append(CURRENT_LANE.get())
+
+    work.__module__ = "trio._core._thread_cache"
+    with port.cell() as lane:
+        lane.root_thread = threading.get_ident()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    assert seen == [None]
+    assert lane.spawned == 0
