@@ -71,7 +71,7 @@ def test_a_signal_leaves_its_trace_until_it_is_heard(vitals: Vitals, tmp_path: P
     assert read_signs(tmp_path).unheard == frozenset()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"DKL1", b"x" * 69, bytes(69)])
+@pytest.mark.parametrize("content", [None, b"", b"DKL1", b"x" * 57, bytes(57)])
 def test_a_missing_or_damaged_hint_says_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / LIFE_NAME).write_bytes(content)
@@ -110,3 +110,10 @@ def test_the_kills_that_a_system_counted_are_read(tmp_path: Path) -> None:
 
     assert oom_kills_of_system(counters) == 3
     assert oom_kills_of_system(tmp_path / "missing") == -1
+
+
+def test_the_document_says_how_large_the_hint_is(vitals: Vitals, tmp_path: Path) -> None:
+    vitals.leave()
+    text = (Path(__file__).parents[2] / "docs" / "journal-format.md").read_text()
+
+    assert f"`LIFE` has {(tmp_path / LIFE_NAME).stat().st_size} bytes" in text
