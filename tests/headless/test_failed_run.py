@@ -222,3 +222,24 @@ def test_a_last_act_is_not_repeated_by_an_unchanged_cell(notebook: Notebook, pag
     assert code is Exit.CELL_RAISED
     assert "not made again" in said
     assert len(pages.posts) == 1
+
+
+def test_a_bug_in_a_module_is_mended_in_the_module(
+    notebook: Notebook, pages: Pages, tmp_path: Path
+) -> None:
+    """H25: an edited module is an edit of the cell that imported it; no page is fetched twice."""
+    pages.last = 6
+    parsing = tmp_path / "parsing.py"
+    cells = ("import parsing", crawl(title="parsing.title(page)"), SHOW)
+    parsing.write_text(
+        "def title(page):\n    return page['title'] if page['number'] < 4 else 1/0\n"
+    )
+    raised, _ = notebook.run(*cells)
+    parsing.write_text("def title(page):\n    return page['title']\n")
+
+    done, told = notebook.run(*cells)
+
+    assert (raised, done) == (Exit.CELL_RAISED, Exit.DONE)
+    assert pages.gets == [1, 2, 3, 4, 5, 6]
+    assert notebook.printed == "6\n"
+    assert "parsing was edited since cell 1 loaded it" in told

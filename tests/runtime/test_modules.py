@@ -272,3 +272,40 @@ def test_installed_packages_leave_no_record(notebook: Notebook) -> None:
         history = session.run.next_recorded()
         assert history is not None
         assert not any(isinstance(each, Loaded) for each in history.loads)
+
+
+def test_threads_may_import_in_any_order(notebook: Notebook, project: Project) -> None:
+    """H25: which thread comes first is no decision of the notebook."""
+    for name in ("one_e", "two_e", "both_e"):
+        project.write(f"{name}.py", f"import time; name = '{name}'; moment = time.time()\n")
+    cell = (
+        "import importlib\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "wanted = ['one_e', 'both_e', 'two_e', 'both_e']\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    got = [each.name for each in pool.map(importlib.import_module, wanted)]\n"
+    )
+    notebook.lived(cell, "service.ask('a')")
+    project.forget()
+    for name in ("one_e", "two_e", "both_e"):
+        project.write(f"{name}.py", "name = 'edited'\n")
+
+    again = notebook.replayed()
+
+    assert again.namespace["got"] == ["one_e", "both_e", "two_e", "both_e"]
+    assert notebook.service.requests == ["a"]
+
+
+def test_a_module_that_does_something_is_answered_as_its_cell_is(
+    notebook: Notebook, project: Project
+) -> None:
+    """What a module does while it is imported is its cell's: a call at its top is not repeated."""
+    project.write("acting_e.py", "import builtins\nanswer = builtins.service_e.ask('a')\n")
+    cell = "import builtins; builtins.service_e = service; import acting_e"
+    notebook.lived(cell)
+    project.forget()
+
+    again = notebook.replayed()
+
+    assert again.namespace["acting_e"].answer == "a: done"
+    assert notebook.service.requests == ["a"]
