@@ -104,6 +104,8 @@ def _drawn(cells: list[dict[str, Any]]) -> Table:
         wall = f"{view['costs']['wall_s']:.2f} s" if "wall_s" in view["costs"] else ""
         calls = str(view["calls"]) + (f" ({view['reused']:,} reused)" if view["reused"] else "")
         drawn.add_row(_numbered(view), view["status"], escape(visible(first)), calls, counts, wall)
+        if view["loaded"]:
+            drawn.add_row("", "loads", escape(visible(", ".join(view["loaded"]))))
         for crossing in view["unrecorded"]:
             sort = "[yellow]unrecorded[/]" if crossing["is_act"] else "reads"
             drawn.add_row("", sort, escape(visible(f"{crossing['where']}: it {crossing['what']}")))

@@ -71,6 +71,7 @@ def position_view(outline: PositionOutline) -> dict[str, Any]:
         "position": outline.position,
         "kind": outline.cell.kind or "cell",
         "source": outline.cell.source,
+        "loaded": [name for name, _, _ in outline.loads],
         "status": committed.status if committed else "interrupted",
         "execution_count": committed.execution_count if committed else None,
         "started_at": when(outline.cell.wall_ns) if outline.cell.wall_ns else None,

@@ -60,20 +60,19 @@ class Beside:
             names.put_shown_back()
         return performance.reply
 
-    async def replay_waiting(self, run: Run, kinds: Container[str] = (COMM, INPUT)) -> None:
+    async def replay_waiting(self, run: Run, kinds: Container[str | None] = (COMM, INPUT)) -> None:
         """Run the inputs that are recorded before the next cell; nobody sent them again."""
         kernel = self._kernel
-        if (history := run.next_recorded()) is None or history.cell.kind not in kinds:
+        if run.next_kind not in kinds:
             return
         parent, ends_with = kernel.get_parent("shell"), kernel.saved_sigint_handler
         idents = kernel._get_shell_context_var(kernel._shell_parent_ident)
         try:
-            while history is not None and history.cell.kind in kinds:
+            while run.next_kind in kinds and (history := run.next_recorded()) is not None:
                 with kept_out_of_database(kernel.shell):
                     await kernel.restoration.repeat(run, history)
                 if (refused := kernel.refusal_now()) is not None:
                     raise refused
-                history = run.next_recorded()
         finally:
             kernel.set_parent(idents, parent, channel="shell")
             kernel.pre_handler_hook()  # a cell that is over ignores SIGINT; the next one does not

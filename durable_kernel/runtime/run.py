@@ -161,6 +161,12 @@ class Run:
         if sentence not in self._notices:
             self._notices.append(sentence)
 
+    @property
+    def next_kind(self) -> str | None:
+        """The kind of the next recorded position, as `Cell.kind`; None when all are done."""
+        positions = self.outline.positions
+        return positions[self._cursor].cell.kind if self._cursor < len(positions) else None
+
     def take_notices(self) -> list[str]:
         """Sentences not told yet; they are told now."""
         taken, self._notices = self._notices, []
