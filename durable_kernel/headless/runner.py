@@ -39,7 +39,7 @@ from durable_kernel.replay import may_repeat
 from durable_kernel.runtime import advice, effect_name, mark_finished, queued_resolutions
 from durable_kernel.store import RunPlace, Store
 
-__all__ = ["Progress", "RunRequest", "run_notebook"]
+__all__ = ["OwnKernelManager", "Progress", "RunRequest", "run_notebook"]
 
 _POISON_S = 60.0
 _OWN_EDIT = "the cell was edited"
@@ -180,7 +180,7 @@ class _Runner:
     async def _attempt(self) -> Exit:
         client = NotebookClient(
             self._notebook,
-            kernel_manager_class=_OwnKernelManager,
+            kernel_manager_class=OwnKernelManager,
             timeout=self._request.cell_timeout_s,
             resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
         )
@@ -382,7 +382,7 @@ def _stop_in(cell: NotebookNode) -> NotebookNode | None:
     return None
 
 
-class _OwnKernelManager(AsyncKernelManager):
+class OwnKernelManager(AsyncKernelManager):
     """Starts a kernel of this very interpreter: no kernelspec has to be installed."""
 
     @default("transport_encryption")

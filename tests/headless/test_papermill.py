@@ -1,0 +1,187 @@
+"""papermill and nbclient, killed and run again: the job goes on, nothing is done twice (§10)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from durable_kernel.history import Outline
+from durable_kernel.runtime import records_of
+from durable_kernel.store import Store
+
+pytestmark = pytest.mark.slow
+
+_WAIT_S = 90.0
+_STEP = """\
+import durable_kernel as durable
+
+@durable.step
+def act(name):
+    with open(name, "a") as file:
+        file.write("x")
+"""
+_WAITS = """\
+act('b')
+import os, time
+while not os.path.exists('go'):
+    time.sleep(0.05)
+print('done')
+"""
+_NBCLIENT = """\
+import nbformat, sys
+from nbclient import NotebookClient
+
+notebook = nbformat.read("in.ipynb", 4)
+NotebookClient(notebook, kernel_name="durable").execute()
+nbformat.write(notebook, "out.ipynb")
+"""
+
+
+class Job:
+    """A notebook and the command that runs it."""
+
+    def __init__(self, folder: Path, command: Sequence[str], **environment: str) -> None:
+        self.folder = folder
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def write(self, *sources: str) -> None:
+        new: Any = nbformat.v4
+        cells = [new.new_code_cell(each, id=f"c{index}") for index, each in enumerate(sources)]
+        (self.folder / "in.ipynb").write_text(nbformat.writes(new.new_notebook(cells=cells)))
+
+    def start(self) -> subprocess.Popen[bytes]:
+        hidden = ("DURABLE_", "JPY_", "JUPYTER_", "PYTEST_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self._command],
+                cwd=self.folder,
+                env={
+                    **inherited,
+                    "DURABLE_HOME": str(self.folder / "home"),
+                    "IPYTHONDIR": str(self.folder / "ipython"),
+                    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                    **self._environment,
+                },
+                stdout=log,
+                stderr=log,
+            )
+        return self._process
+
+    def run(self) -> int:
+        return self.start().wait(timeout=_WAIT_S)
+
+    def wait_for(self, name: str) -> None:
+        deadline = time.monotonic() + _WAIT_S
+        while not (self.folder / name).exists():
+            assert time.monotonic() < deadline, self.log()
+            assert self._process is not None
+            assert self._process.poll() is None, self.log()
+            time.sleep(0.02)
+
+    def done(self, name: str) -> int:
+        return len((self.folder / name).read_text())
+
+    def outputs(self) -> str:
+        notebook = nbformat.read(self.folder / "out.ipynb", as_version=4)
+        cells = [each for each in notebook.cells if each.cell_type == "code"]
+        shown = [out for each in cells for out in each.outputs if out.get("name") == "stdout"]
+        return "".join(out.text for out in shown)
+
+    def statuses(self) -> list[str]:
+        store = Store(self.folder / "home")
+        return [
+            Outline.of(
+                store.frames(each), records_of(store, each.run_id, with_objects=False)
+            ).status
+            for each in store.all()
+        ]
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def papermill(tmp_path: Path) -> Iterator[Job]:
+    arguments = ["--engine", "durable", "-p", "n", "3", "in.ipynb", "out.ipynb"]
+    job = Job(tmp_path, ["-m", "papermill", *arguments])
+    yield job
+    job.close()
+
+
+def test_a_papermill_job_killed_and_run_again_repeats_nothing(papermill: Job) -> None:
+    papermill.write(_STEP, "act('a'); print('n is', n)", _WAITS)
+    killed = papermill.start()
+    papermill.wait_for("b")
+    killed.kill()
+    killed.wait()
+    (papermill.folder / "go").touch()
+
+    status = papermill.run()
+
+    assert status == 0, papermill.log()
+    assert (papermill.done("a"), papermill.done("b")) == (1, 1)
+    assert papermill.outputs() == "n is 3\ndone\n"
+    assert papermill.statuses() == ["finished"]
+
+
+def test_a_papermill_job_that_finished_begins_anew(papermill: Job) -> None:
+    papermill.write(_STEP, "act('a')")
+
+    statuses = [papermill.run(), papermill.run()]
+
+    assert statuses == [0, 0], papermill.log()
+    assert papermill.done("a") == 2
+    assert papermill.statuses() == ["finished", "finished"]
+
+
+def test_a_papermill_job_that_raised_goes_on_with_the_mended_cell(papermill: Job) -> None:
+    papermill.write(_STEP, "act('a')", "1 / 0")
+    failed = papermill.run()
+    papermill.write(_STEP, "act('a')", "print('mended')")
+
+    status = papermill.run()
+
+    assert (failed, status) == (1, 0), papermill.log()
+    assert papermill.done("a") == 1
+    assert papermill.outputs() == "mended\n"
+
+
+def test_a_plain_nbclient_run_goes_on_where_the_run_is_named(tmp_path: Path) -> None:
+    from durable_kernel.kernel.install import install
+
+    install(prefix=str(tmp_path / "jupyter"))
+    job = Job(
+        tmp_path,
+        ["-c", _NBCLIENT],
+        DURABLE_RUN="nightly",
+        DURABLE_RESUME="match",
+        JUPYTER_PATH=str(tmp_path / "jupyter" / "share" / "jupyter"),
+    )
+    job.write(_STEP, "act('a'); print('a')", _WAITS)
+    killed = job.start()
+    job.wait_for("b")
+    killed.kill()
+    killed.wait()
+    (tmp_path / "go").touch()
+
+    status = job.run()
+
+    assert status == 0, job.log()
+    assert (job.done("a"), job.done("b")) == (1, 1)
+    assert job.outputs() == "a\ndone\n"
