@@ -22,6 +22,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -163,4 +164,5 @@ def install(_witness: Witness) -> None:
     SourceFileLoader.get_code = _get_code  # type: ignore[method-assign, assignment]
     _Hook.code_from_file = runpy._get_code_from_file  # type: ignore[attr-defined]
     runpy._get_code_from_file = _code_from_file  # type: ignore[attr-defined]
+    os.register_at_fork(after_in_child=partial(keep_in, None))  # the journal is the parent's
     sys.meta_path.insert(0, _RecordedFinder)

@@ -45,6 +45,7 @@ class ProjectModules:
         self._port = port
         self._storing = storing
         self._expected: dict[str, deque[Loaded]] = {}
+        self._last: dict[str, Loaded] = {}
         self._known: dict[str, _Known] = {}
         self._first: dict[int, dict[str, tuple[str, str]]] | None = None
         self._is_told = True
@@ -64,16 +65,22 @@ class ProjectModules:
     # --- ports.Sources ----------------------------------------------------------------------------
 
     def load(self, name: str, path: str, on_disk: bytes | None) -> bytes | None:
-        """As the port says. On replay what is not recorded is read from the disk."""
+        """As the port says. On replay what is not recorded here is what was loaded last.
+
+        What was never recorded is read from the disk.
+        """
         if not self._is_cell_running and CURRENT_LANE.get() is None:
             return None
         position = self._port.position
         waiting = self._expected.get(name)
         if waiting:
-            source = self._storing.source_of(waiting.popleft())
+            self._last[name] = waiting.popleft()
+            source = self._storing.source_of(self._last[name])
             known = self._known.setdefault(name, _Known(position, path))
             known.is_changed, self._is_told = on_disk != source, False
             return source
+        if not self._port.is_live and name in self._last:
+            return self._storing.source_of(self._last[name])
         if on_disk is None or not self._port.is_live:
             return None
         self._port.write_soon(self._storing.loaded(name, path, on_disk))

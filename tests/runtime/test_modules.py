@@ -309,3 +309,39 @@ def test_a_module_that_does_something_is_answered_as_its_cell_is(
 
     assert again.namespace["acting_e"].answer == "a: done"
     assert notebook.service.requests == ["a"]
+
+
+def test_a_reload_that_is_not_recorded_brings_no_new_code_into_replay(
+    notebook: Notebook, project: Project
+) -> None:
+    """H25: whatever made the cell reload, what it gets is of then."""
+    project.write("utils_e.py", OLD)
+    notebook.names = {"again": False}
+    notebook.lived(
+        "import utils_e, importlib",
+        "importlib.reload(utils_e) if again else None; seen = utils_e.answer()",
+    )
+    project.forget()
+    project.write("utils_e.py", NEW)
+    notebook.names = {"again": True}
+
+    replayed = notebook.replayed()
+
+    assert replayed.namespace["seen"] == "old"
+
+
+def test_a_forked_child_imports_without_the_journal(notebook: Notebook, project: Project) -> None:
+    """The journal has one writer."""
+    project.write("utils_e.py", OLD)
+
+    live = notebook.lived(
+        "import os\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    import utils_e\n"
+        "    os._exit(len(utils_e.answer()))\n"
+        "status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+    )
+
+    assert live.namespace["status"] == len("old")
+    assert _loads(live) == []
