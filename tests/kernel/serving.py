@@ -26,9 +26,8 @@ _TOKEN = "of-this-test"
 class Server:
     """Start a server whose notebooks live in `folder`, with the durable kernelspec installed."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._options = options
         self._data = folder / "jupyter"
         self._root = folder / "notebooks"
         (self._root / "sub").mkdir(parents=True)
@@ -38,7 +37,7 @@ class Server:
         self._http: httpx.Client | None = None
         self._channels: list[Channel] = []
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -48,7 +47,7 @@ class Server:
                     *(sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"),
                     *(f"--ServerApp.port={self._port}", f"--IdentityProvider.token={_TOKEN}"),
                     f"--ServerApp.root_dir={self._root}",
-                    *self._options,
+                    *options,
                 ],
                 env=self._environ(),
                 stdout=log,

@@ -151,12 +151,13 @@ def test_a_restart_by_the_user_leaves_the_cell_to_him(server: Server) -> None:
 
 def test_a_culled_kernel_is_restored_when_its_notebook_is_opened_again(tmp_path: Path) -> None:
     manager = "--MappingKernelManager.cull"
-    options = (f"{manager}_idle_timeout=1", f"{manager}_interval=1", f"{manager}_connected=True")
-    server = Server(tmp_path, *options)
-    server.start()
+    server = Server(tmp_path)
+    server.start(f"{manager}_idle_timeout=1", f"{manager}_interval=1", f"{manager}_connected=True")
     try:
         server.connect(server.open_notebook("a.ipynb")).run("x = 7")
         wait_until(lambda: server.get("kernels") == [], "the kernel is not culled", server.log)
+        server.stop()
+        server.start()  # one that does not cull the next one, too
 
         channel = server.connect(server.open_notebook("a.ipynb"))
 

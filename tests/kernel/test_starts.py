@@ -180,6 +180,8 @@ def test_a_hung_cell_that_was_stopped_is_left_to_the_user(start: Start) -> None:
     wait_until(lambda: _cpu_s(kernel) > begun_s + 0.5, "it does not compute")
     kernel.interrupt()
     kernel.client.shutdown(restart=True)
+    folder = kernel.folder / "home/runs/nightly"  # a server waits 2.5 s with the next signal
+    wait_until(lambda: bool(read_signs(folder).unheard), "the signal left no trace")
     assert kernel.process is not None
     kernel.process.terminate()
     kernel.process.wait(timeout=10)
