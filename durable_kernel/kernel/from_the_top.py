@@ -153,8 +153,11 @@ class FromTheTop:
         kernel, position = self._kernel, recorded.position
         self._cursor = 0  # refused, the next Run All begins at the top again
         try:
-            allowed = Allowed.OWN if is_live_cell(asked.code) else Allowed.NONE
-            run.branch(position, "run from the top", reuses=True, allowed=allowed)
+            if recorded.has_failed and recorded is self._cells()[-1]:
+                run.leave_failed(repeats_acts=False)  # what it did is asked for again, or it stops
+            else:
+                allowed = Allowed.OWN if is_live_cell(asked.code) else Allowed.NONE
+                run.branch(position, "run from the top", reuses=True, allowed=allowed)
         except BranchRefusedError as error:
             raise BranchRefusedError(position, error.acts, _CHOICES.format(position)) from None
         told = (

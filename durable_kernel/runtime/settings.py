@@ -29,6 +29,10 @@ POISON_S = 60.0
 pre-emptions of a machine."""
 
 
+REPLAY_ASK_S = 600.0
+"""An interactive kernel asks before it computes for longer than that to restore a run."""
+
+
 class Resume(StrEnum):
     """Replay right after the start, or compare each request with the next recorded position."""
 
@@ -54,7 +58,7 @@ class Settings:
     resume: Resume = Resume.EAGER
     redo: bool = False
     repeat_acts: bool = False
-    replay_ask_s: float = 600.0
+    replay_ask_s: float = REPLAY_ASK_S
     poison_s: float = POISON_S
     hosts: HostRules = field(default_factory=HostRules)
     journal_max_bytes: int = JOURNAL_BYTES_MAX
@@ -72,6 +76,9 @@ class Settings:
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
             hosts=_hosts(environ),
+            replay_ask_s=_number(
+                "DURABLE_REPLAY_ASK_S", environ.get("DURABLE_REPLAY_ASK_S") or str(REPLAY_ASK_S)
+            ),
             poison_s=_number("DURABLE_POISON_S", environ.get("DURABLE_POISON_S") or str(POISON_S)),
             journal_max_bytes=_bytes(environ, "DURABLE_JOURNAL_MAX_BYTES", JOURNAL_BYTES_MAX),
         )

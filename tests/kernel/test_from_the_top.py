@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.kernel.conftest import Start
 from tests.kernel.live import LiveKernel, Shown
+from tests.kernel.serving import Server, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -233,3 +235,110 @@ def test_a_live_cell_begins_anew_in_match_mode(start: Start) -> None:
 
     assert again != first
     assert later.status == "ok"
+
+
+def test_run_all_begins_the_mended_cell_anew_where_the_last_one_failed(start: Start) -> None:
+    kernel = start()
+    kernel.run(STEP)
+    kernel.run("x = act(); 1 / 0")
+    kernel.shut_down(restart=True)
+    kernel.start()
+
+    shown = _run_all(kernel, (STEP, None), ("x = act(); y = x + 1", None), ("y", None))
+
+    assert shown[2].plain() == "2"
+    assert _runs(kernel) == 1
+
+
+def test_an_edited_first_cell_begins_a_branch_and_another_cell_does_not(start: Start) -> None:
+    """H13: cells have ids; Run All begins with the first one, running some cells does not."""
+    kernel = start()
+    for code, cell_id in (("x = 1", "a"), ("x += 10", "b"), ("x += 100", "c")):
+        kernel.wait(_send(kernel, code, cell_id))
+    kernel.kill()
+    kernel.start()
+
+    some = _run_all(kernel, ("x += 10", "b"), ("x", "d"))
+    kernel.kill()
+    kernel.start()
+    every = _run_all(kernel, ("x = 2", "a"), ("x += 10", "b"), ("x", "e"))
+
+    assert some[1].plain() == "121"
+    assert "%durable rewind 1" in some[0].text("stderr")
+    assert every[2].plain() == "12"
+    assert _numbers(every) == [1, 2, 3]
+
+
+def test_the_process_that_takes_over_is_as_the_first_one_was_started(start: Start) -> None:
+    kernel = start(DURABLE_RUN="", MARK="of the launcher")
+    kernel.run("import os; x = 1")
+    kernel.run("os.environ['MARK'] = 'changed'; os.chdir('/')")
+    kernel.run("%durable rewind 1")
+
+    shown = kernel.run(
+        "os.environ['MARK'], os.getcwd() != '/', x, 'DURABLE_HANDOVER' in os.environ"
+    )
+    child = kernel.run("!echo of a child")
+
+    assert shown.plain() == "('of the launcher', True, 1, False)"
+    assert "of a child" in child.text()
+    assert len(list((kernel.folder / "home" / "runs").iterdir())) == 1
+
+
+def test_a_client_that_nobody_watches_goes_on_with_the_state_of_the_place(start: Start) -> None:
+    """H13: nbclient waits for each reply, so nothing is queued; it says that it takes no input."""
+    kernel = start()
+    kernel.run("x = 1")
+    kernel.run("x += 10")
+    kernel.kill()
+    kernel.start()
+
+    kernel.run("x = 1", allow_stdin=False)
+    edited = kernel.run("x += 5; x", allow_stdin=False)
+
+    assert edited.plain() == "6"
+
+
+def test_restoring_stops_where_the_user_says(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = [0]")
+    kernel.run("x.append(1)")
+    kernel.run("x.append(2)\ntotal = sum(range(1_000_000))")
+    kernel.kill()
+    kernel.start(DURABLE_REPLAY_ASK_S="0")
+
+    refused = kernel.run("x")
+    nowhere = kernel.run("%durable restore --to 7")
+    chosen = kernel.run("%durable restore --to 1")
+    shown = kernel.run("x")
+
+    assert "%durable restore" in refused.reply["evalue"]
+    assert "none of those" in nowhere.reply["evalue"]
+    assert chosen.status == "ok"
+    assert shown.plain() == "[0, 1]"
+    assert shown.reply["execution_count"] == 3
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path)
+    running.start()
+    yield running
+    running.close()
+
+
+def test_a_server_and_its_websockets_notice_nothing_of_the_replacement(server: Server) -> None:
+    kernel_id = server.open_notebook("a.ipynb")
+    channel = server.connect(kernel_id)
+    channel.run("x = [1]")
+    channel.run("x.append('aside')")
+    server.post(f"kernels/{kernel_id}/restart")
+
+    *_, last = [channel.ask(code) for code in ("x = [1]", "x.append(2)", "x")]
+    shown = channel.collect(last, lambda each: each["msg_type"] == "execute_reply")
+    after = channel.run("x.append(3); x")
+
+    assert text_of(shown).endswith("[1, 2]")
+    assert text_of(after) == "[1, 2, 3]"
+    assert "KernelRestarter: restarting kernel" not in server.log()
+    assert server.get(f"kernels/{kernel_id}")["execution_state"] in {"idle", "busy"}
