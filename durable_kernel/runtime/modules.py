@@ -15,17 +15,19 @@ for is kept for the next ones.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from durable_kernel.errors import BranchRefusedError
 from durable_kernel.history import Loaded, Outline, PositionHistory, PositionOutline
 from durable_kernel.ports import CURRENT_LANE
 from durable_kernel.runtime.packages import Packages
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.storing import Storing
 
-__all__ = ["ProjectModules"]
+__all__ = ["ProjectModules", "explaining_edits"]
 
 
 @dataclass(slots=True)
@@ -135,6 +137,22 @@ class ProjectModules:
         if self._first is None:
             self._first = _by_first_load(outline)
         return list(_differing(self._first.get(position, {}).items(), self._storing.digest))
+
+
+@contextmanager
+def explaining_edits(names: Sequence[str]) -> Iterator[None]:
+    """Say in a refused branch which modules were edited: the cell itself may be as it was."""
+    try:
+        yield
+    except BranchRefusedError as error:
+        if not names:
+            raise
+        choices = (
+            f"{', '.join(names)} was edited since that cell loaded it, and going on with the new "
+            "code may do that again. Nothing was executed. Put the old code back, allow it with "
+            "`--repeat-acts`, or start anew with `--fresh`."
+        )
+        raise BranchRefusedError(error.position, error.acts, choices) from None
 
 
 def _by_first_load(outline: Outline) -> dict[int, dict[str, tuple[str, str]]]:

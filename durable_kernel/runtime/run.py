@@ -38,7 +38,7 @@ from durable_kernel.runtime.finding import Found
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
-from durable_kernel.runtime.modules import ProjectModules
+from durable_kernel.runtime.modules import ProjectModules, explaining_edits
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.reporting import status_of
@@ -257,7 +257,8 @@ class Run:
             return self.replay_cell(recorded)
         else:
             edited, allowed = ", ".join(modules) or "the cell", allowed_by(request)
-            self.branch(recorded.position, f"{edited} was edited", reuses=True, allowed=allowed)
+            with explaining_edits(modules):
+                self.branch(recorded.position, f"{edited} was edited", reuses=True, allowed=allowed)
         return self.start_cell(request)
 
     def start_cell(self, request: CellRequest) -> CellExecution:
