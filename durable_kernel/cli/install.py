@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from durable_kernel.errors import UsageError
-from durable_kernel.kernel.install import install as install_kernelspec
+from durable_kernel.kernel.install import PROVISIONER_HELP, install as install_kernelspec
 
 __all__ = ["install"]
 
@@ -19,9 +19,11 @@ def install(
         bool, typer.Option("--sys-prefix", help="Into this environment (default).")
     ] = False,
     prefix: Annotated[str | None, typer.Option(help="Under this folder.")] = None,
+    provisioner: Annotated[bool, typer.Option("--provisioner", help=PROVISIONER_HELP)] = False,
 ) -> None:
     """Install the kernelspec `durable` for this interpreter."""
     if user + sys_prefix + (prefix is not None) > 1:
         raise UsageError("--user, --sys-prefix and --prefix exclude each other.")
     place = None if user else prefix or sys.prefix
-    typer.echo(f"installed {install_kernelspec(user=user, prefix=place)}")
+    folder = install_kernelspec(user=user, prefix=place, has_provisioner=provisioner)
+    typer.echo(f"installed {folder}")
