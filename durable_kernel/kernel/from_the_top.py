@@ -151,6 +151,8 @@ class FromTheTop:
     async def _branch(self, run: Run, recorded: PositionOutline, asked: Asked) -> None:
         """Go back to the state before this cell, with all that waits, in another process."""
         kernel, position = self._kernel, recorded.position
+        edited = ", ".join(run.modules.edited_at(position, run.outline))
+        why = f"{edited} was edited since" if edited else "this cell is not what was recorded as"
         self._cursor = 0  # refused, the next Run All begins at the top again
         try:
             if recorded.has_failed and recorded is self._cells()[-1]:
@@ -161,9 +163,9 @@ class FromTheTop:
         except BranchRefusedError as error:
             raise BranchRefusedError(position, error.acts, _CHOICES.format(position)) from None
         told = (
-            f"up to here the notebook was answered from the journal. This cell is not what was "
-            f"recorded as cell {position}, so it was run on the state before that one, restored in "
-            "a new process, and so is what follows; calls that are the same were not made again."
+            f"up to here the notebook was answered from the journal. From here on it runs: {why} "
+            f"cell {position}. The state before that cell was restored in a new process, and calls "
+            "that are the same are not made again."
         )
         kernel.replacement.plan(position, told, is_from_the_top=True)
         await kernel.replacement.carry_out()

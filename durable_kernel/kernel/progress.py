@@ -85,7 +85,7 @@ class Progress:
         calls = int(status.get("replayed_calls", 0))
         cells = "1 cell" if self.count == 1 else f"{self.count:,} cells"
         answered = "1 recorded call was" if calls == 1 else f"{calls:,} recorded calls were"
-        cause = run.beginning.cause
+        cause = run.beginning.cause if self._kernel.origin.handover is None else ""
         why = f" The kernel before this one: {cause}." if cause else ""
         return f"restored {cells}; {answered} answered from the journal and not repeated.{why}"
 

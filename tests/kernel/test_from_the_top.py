@@ -335,10 +335,28 @@ def test_a_server_and_its_websockets_notice_nothing_of_the_replacement(server: S
     server.post(f"kernels/{kernel_id}/restart")
 
     *_, last = [channel.ask(code) for code in ("x = [1]", "x.append(2)", "x")]
-    shown = channel.collect(last, lambda each: each["msg_type"] == "execute_reply")
+    shown = channel.collect(last, lambda each: each["msg_type"] == "execute_result")
     after = channel.run("x.append(3); x")
 
     assert text_of(shown).endswith("[1, 2]")
     assert text_of(after) == "[1, 2, 3]"
     assert "KernelRestarter: restarting kernel" not in server.log()
     assert server.get(f"kernels/{kernel_id}")["execution_state"] in {"idle", "busy"}
+
+
+def test_a_cell_whose_module_was_edited_is_no_answer(start: Start) -> None:
+    """H25."""
+    kernel = start()
+    module = Path(kernel.folder / "helper.py")
+    module.write_text("VALUE = 1\n")
+    kernel.run("x = 0")
+    kernel.run("import helper")
+    kernel.run("helper.VALUE")
+    kernel.kill()
+    module.write_text("VALUE = 22\n")
+    kernel.start()
+
+    shown = _run_all(kernel, ("x = 0", None), ("import helper", None), ("helper.VALUE", None))
+
+    assert "helper was edited since cell 1" in shown[1].text("stderr")
+    assert shown[2].plain() == "22"
