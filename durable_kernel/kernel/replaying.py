@@ -243,9 +243,9 @@ class Restoration:
                     self._stop_at(history)
                     return
                 kernel.restore_count(history.cell.request.get("execution_count"))
+                if history.committed is None and run.leave_offered():
+                    continue
                 if history.committed is None and not history.is_input:
-                    if run.leave_offered():
-                        continue
                     await self._resume(run, history)
                 else:
                     with kept_out_of_database(kernel.shell), kernel.interruptible():

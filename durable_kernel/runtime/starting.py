@@ -186,7 +186,7 @@ def _after_death(
 
 
 def _counted(cause: str, unfinished: PositionOutline | None, deaths: int, memory: str) -> Beginning:
-    if unfinished is None or unfinished.is_input:
+    if unfinished is None:
         return Beginning(cause=cause, memory=memory)
     return Beginning(Start.RESUME, cause, unfinished.position, deaths, memory=memory)
 
