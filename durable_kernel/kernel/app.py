@@ -6,8 +6,11 @@ libraries that look for `IPKernelApp` in the configuration find it.
 
 from __future__ import annotations
 
+import errno
+import time
 from typing import Any
 
+import zmq
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import DottedObjectName, Instance, List, Type, default
 
@@ -17,6 +20,9 @@ from durable_kernel.kernel.outputs import CapturingSession
 from durable_kernel.kernel.replacing import Origin
 
 __all__ = ["DurableKernelApp", "launch"]
+
+_BIND_TRIES = 50
+_BIND_RETRY_S = 0.1
 
 
 class DurableKernelApp(IPKernelApp):
@@ -37,6 +43,18 @@ class DurableKernelApp(IPKernelApp):
     """The hooks that this process was started with; the kernel asks for them."""
     origin: Origin
     """How this process was started."""
+
+    def _try_bind_socket(self, s: Any, port: int) -> Any:
+        """Bind. A process that was replaced tries longer: its ports were its own until just now."""
+        tries = _BIND_TRIES if self.origin.handover is not None else 0
+        while True:
+            try:
+                return super()._try_bind_socket(s, port)
+            except zmq.ZMQError as error:
+                if error.errno != errno.EADDRINUSE or not tries:
+                    raise
+            tries -= 1
+            time.sleep(_BIND_RETRY_S)
 
     @default("session")
     def _default_session(self) -> CapturingSession:

@@ -24,6 +24,7 @@ __all__ = ["Backlog", "Frames", "Waiting", "as_received"]
 Frames = list[bytes]
 
 _DELIMITER = b"<IDS|MSG>"
+_RUN_CODE = frozenset({"comm_close", "comm_msg", "comm_open", "execute_request"})
 _HEADER_AFTER = 2
 """Behind the delimiter: signature, header."""
 
@@ -48,8 +49,9 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing is handled, and nothing waits."""
-        return not self._current and not self._waiting
+        """True when nothing that runs code is handled or waits."""
+        kinds = (self._kind(frames) for frames in (self._current, *self._waiting.values()))
+        return not any(kind in _RUN_CODE for kind in kinds)
 
     def note(self, frames: Sequence[Any]) -> None:
         """Keep a message that goes to the main thread's queue. On the shell-channel thread."""
@@ -61,8 +63,9 @@ class Backlog:
     def begin(self, frames: Sequence[Any], *, is_beside: bool = False) -> None:
         """Forget a message: it is handled now. `is_beside`: another one is being handled, too."""
         header = _header(frames)
-        if header and self._waiting.pop(header, None) is not None and not is_beside:
-            self._current = frames
+        self._waiting.pop(header, None)
+        if header and not is_beside:
+            self._current = frames if self._kind(frames) == "execute_request" else ()
 
     def end(self) -> None:
         """Forget the message that was begun last: it is handled."""
@@ -84,6 +87,12 @@ class Backlog:
         """Return the cells that wait, in order."""
         found = (self._cell(frames) for frames in list(self._waiting.values()))
         return [each for each in found if each is not None]
+
+    def _kind(self, frames: Sequence[Any]) -> str:
+        try:
+            return str(self._kernel.session.unpack(_header(frames))["msg_type"])
+        except (KeyError, TypeError, ValueError):
+            return ""
 
     def _cell(self, frames: Sequence[Any]) -> Waiting | None:
         session = self._kernel.session

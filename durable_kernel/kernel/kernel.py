@@ -53,7 +53,7 @@ from durable_kernel.kernel.performing import (
     refusal,
 )
 from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreachable
-from durable_kernel.kernel.replacing import Origin, Replacement
+from durable_kernel.kernel.replacing import REPLACE, Origin, Replacement
 from durable_kernel.kernel.replaying import Restoration
 from durable_kernel.kernel.scripts import record_scripts
 from durable_kernel.kernel.tracebacks import trim_in
@@ -62,7 +62,6 @@ from durable_kernel.ports import CURRENT_LANE
 __all__ = ["DurableKernel"]
 
 _RESTORE = b"durable: restore"
-_REPLACE = b"durable: replace"
 
 
 class DurableKernel(IPythonKernel):
@@ -284,9 +283,7 @@ class DurableKernel(IPythonKernel):
 
     def rewind(self, position: int, allowed: runtime.Allowed) -> str:
         """Go back to the state before a position, soon. Runs on the shell-channel thread."""
-        sentence = self.replacement.rewind(position, allowed)
-        self.post(_REPLACE)
-        return sentence
+        return self.replacement.rewind(position, allowed)
 
     def call_on_shell_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on the shell-channel thread, soon. Safe from any thread."""
@@ -294,8 +291,7 @@ class DurableKernel(IPythonKernel):
 
     def post(self, *frames: Any) -> None:
         """Put a message into the main thread's queue. Only on the shell-channel thread."""
-        manager = self.shell_channel_thread.manager
-        socket = manager.get_shell_channel_to_subshell_socket(None)
+        socket = self.shell_channel_thread.manager.get_shell_channel_to_subshell_socket(None)
         self.backlog.note(frames)
         socket.send_multipart(list(frames), copy=False)
 
@@ -312,7 +308,7 @@ class DurableKernel(IPythonKernel):
     ) -> None:
         """Restore the run, or handle a request. Holds the lock that keeps requests in order."""
         order = bytes(msg[0].buffer) if len(msg) == 1 else b""
-        if order in {_RESTORE, _REPLACE}:
+        if order in {_RESTORE, REPLACE}:
             await (self.restoration.run() if order == _RESTORE else self.replacement.carry_out())
             return
         if concurrent and not self.performer.is_live:
@@ -321,8 +317,6 @@ class DurableKernel(IPythonKernel):
             return
         self.backlog.begin(msg, is_beside=concurrent)
         await super().dispatch_shell(msg, subshell_id, concurrent=concurrent)
-        if not concurrent:
-            self.backlog.end()
 
     def pre_handler_hook(self) -> None:
         """Let SIGINT raise KeyboardInterrupt, but never inside a journal write."""
@@ -388,13 +382,20 @@ class DurableKernel(IPythonKernel):
         asked = Asked(
             code, silent, store_history, user_expressions or {}, allow_stdin, cell_meta, cell_id
         )
+        try:
+            return await self._execute(asked)
+        finally:
+            self.backlog.end()  # before the reply: who has it may ask for a rewind at once
+
+    async def _execute(self, asked: Asked) -> dict[str, Any]:
         if self.replacement.is_due:
             await self.replacement.carry_out()
         refused = self.refusal_now()
         if refused is not None:
             return self.refuse(refused, asked)
-        is_beside = silent or not store_history or not code.strip()
-        if not (code.strip() or user_expressions) or (is_beside and self.run is None):
+        is_cell = bool(asked.code.strip())
+        is_beside = asked.silent or not asked.store_history or not is_cell
+        if not (is_cell or asked.user_expressions) or (is_beside and self.run is None):
             return await self.execute_stock(asked)
         assert self.run is not None, "without a run there is a refusal"
         if is_beside:

@@ -36,7 +36,10 @@ from durable_kernel.runtime import Allowed
 if TYPE_CHECKING:
     from durable_kernel.kernel.kernel import DurableKernel
 
-__all__ = ["Handover", "Origin", "Replacement", "take_handover"]
+__all__ = ["REPLACE", "Handover", "Origin", "Replacement", "take_handover"]
+
+REPLACE = b"durable: replace"
+"""The order that `Replacement.rewind` puts into the main thread's queue."""
 
 _VARIABLE = "DURABLE_HANDOVER"
 _NAME = "HANDOVER"
@@ -109,6 +112,7 @@ class Replacement:
         except BranchRefusedError as error:
             raise BranchRefusedError(position, error.acts, _CHOICES.format(position)) from None
         self.plan(position, f"this is the state before cell {position}, as you asked.")
+        kernel.post(REPLACE)
         cells = "1 cell is" if len(left) == 1 else f"{len(left):,} cells are"
         return (
             f"{cells} left behind, and nothing of them is deleted. The kernel goes back to the "

@@ -360,3 +360,17 @@ def test_a_cell_whose_module_was_edited_is_no_answer(start: Start) -> None:
 
     assert "helper was edited since cell 1" in shown[1].text("stderr")
     assert shown[2].plain() == "22"
+
+
+def test_a_rewind_behind_a_reply_finds_the_cell_done(start: Start) -> None:
+    """The reply leaves last of all: who has it may ask for what no running cell allows."""
+    kernel = start()
+    kernel.run("x = [0]")
+
+    asked = []
+    for step in range(3):
+        kernel.run(f"x.append({step})")
+        asked.append(kernel.run("%durable rewind 1"))
+
+    assert [each.status for each in asked] == ["ok"] * 3
+    assert kernel.run("x").plain() == "[0]"
