@@ -79,7 +79,7 @@ class Origin:
         handover = take_handover()
         ignored = {each for each in signal.valid_signals() if _is_ignored(each)}
         command = (sys.executable, *sys.orig_argv[1:])
-        return cls(command, dict(os.environ), str(Path.cwd()), frozenset(ignored), handover)
+        return cls(command, dict(os.environ), _folder(), frozenset(ignored), handover)
 
 
 class Replacement:
@@ -213,6 +213,14 @@ def take_handover() -> Handover | None:
     except (OSError, TypeError, ValueError):
         return None
     return Handover(run_id, told, messages, is_from_the_top)
+
+
+def _folder() -> str:
+    """Return the working folder; empty where it is gone, and then nobody can go back to it."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def _reap_children() -> None:
