@@ -162,17 +162,16 @@ def test_a_papermill_job_that_raised_goes_on_with_the_mended_cell(papermill: Job
     assert papermill.outputs() == "mended\n"
 
 
-def test_a_plain_nbclient_run_goes_on_where_the_run_is_named(tmp_path: Path) -> None:
+def _nbclient(folder: Path, **environment: str) -> Job:
     from durable_kernel.kernel.install import install
 
-    install(prefix=str(tmp_path / "jupyter"))
-    job = Job(
-        tmp_path,
-        ["-c", _NBCLIENT],
-        DURABLE_RUN="nightly",
-        DURABLE_RESUME="match",
-        JUPYTER_PATH=str(tmp_path / "jupyter" / "share" / "jupyter"),
-    )
+    install(prefix=str(folder / "jupyter"))
+    data = str(folder / "jupyter" / "share" / "jupyter")
+    return Job(folder, ["-c", _NBCLIENT], DURABLE_RUN="nightly", JUPYTER_PATH=data, **environment)
+
+
+def test_a_plain_nbclient_run_goes_on_where_the_run_is_named(tmp_path: Path) -> None:
+    job = _nbclient(tmp_path, DURABLE_RESUME="match")
     job.write(_STEP, "act('a'); print('a')", _WAITS)
     killed = job.start()
     job.wait_for("b")
@@ -185,3 +184,17 @@ def test_a_plain_nbclient_run_goes_on_where_the_run_is_named(tmp_path: Path) -> 
     assert status == 0, job.log()
     assert (job.done("a"), job.done("b")) == (1, 1)
     assert job.outputs() == "a\ndone\n"
+
+
+def test_nbclient_on_a_restored_kernel_gets_what_a_clean_run_gives(tmp_path: Path) -> None:
+    """H13: it sends the next cell when the last one is done, so nothing waits behind a cell."""
+    job = _nbclient(tmp_path)
+    job.write(_STEP, "act('a'); x = [1]; print('a')", "x.append(2)", "print(x)")
+    first = job.run()
+    job.write(_STEP, "act('a'); x = [1]; print('a')", "x.append(3)", "print(x)")
+
+    status = job.run()
+
+    assert (first, status) == (0, 0), job.log()
+    assert job.outputs() == "a\n[1, 3]\n"
+    assert job.done("a") == 1

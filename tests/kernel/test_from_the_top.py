@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.conftest import Start
-from tests.kernel.live import LiveKernel, Shown
+from tests.kernel.live import LiveKernel, Shown, printed
 from tests.kernel.serving import Server, text_of
 
 pytestmark = pytest.mark.slow
@@ -374,3 +374,23 @@ def test_a_rewind_behind_a_reply_finds_the_cell_done(start: Start) -> None:
 
     assert [each.status for each in asked] == ["ok"] * 3
     assert kernel.run("x").plain() == "[0]"
+
+
+def test_a_kill_of_the_process_that_took_over_repeats_nothing(start: Start) -> None:
+    kernel = start()
+    kernel.run(STEP)
+    kernel.run("x = 1")
+    kernel.shut_down(restart=True)
+    kernel.start()
+    waits = "import time; print('begun', flush=True); time.sleep(2); act(); print('done')"
+    asked = [_send(kernel, code) for code in (STEP, "x = 2; act()", waits)]
+    kernel.watch(asked[-1], printed("begun"))
+    kernel.kill()
+
+    kernel.start()
+    rest = kernel.watch(asked[-1], printed("done"))
+    shown = kernel.run("x")
+
+    assert rest.text().endswith("begun\ndone\n")
+    assert shown.plain() == "2"
+    assert _runs(kernel) == 2
