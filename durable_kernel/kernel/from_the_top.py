@@ -124,7 +124,7 @@ class FromTheTop:
             outline = self._run.outline
             if any(each.committed is None for each in outline.positions):
                 outline = self._run.read_outline()  # one was finished by this process
-            cells = [each for each in outline.positions if not each.cell.kind]
+            cells = [each for each in outline.positions if not each.cell.kind and not _left(each)]
             self._known = cells[:-1] if self.has_shown_last else cells
         return self._known
 
@@ -202,9 +202,13 @@ _CHOICES = (
 )
 
 
+def _left(recorded: PositionOutline) -> bool:
+    """Tell whether a cell asked to exit: replay leaves it out."""
+    return recorded.committed is not None and recorded.committed.asked_exit
+
+
 def _is_answer(recorded: PositionOutline, code: str, cell_id: str | None) -> bool:
-    committed = recorded.committed
-    is_good = committed is not None and committed.status == "ok" and not committed.asked_exit
+    is_good = recorded.committed is not None and recorded.committed.status == "ok"
     return is_good and not is_live_cell(code) and is_same_cell(recorded, code, cell_id)
 
 

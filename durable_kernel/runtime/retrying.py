@@ -117,8 +117,9 @@ def find_donor(
 ) -> PositionOutline | None:
     """Find the attempt that a new cell takes the place of.
 
-    The same source at the same place; else the same cell, as far as its front end names cells; else
-    the same source anywhere; else the same place, where no front end says that it is another cell.
+    The same source at the same place; else the same cell, as far as its front end names cells, with
+    the same source if it ever had it; else the same source anywhere; else the same place, where no
+    front end says that it is another cell.
     """
 
     def is_same_source(each: PositionOutline) -> bool:
@@ -134,6 +135,7 @@ def find_donor(
     here = [each for each in waiting if each.position == position]
     ways: list[tuple[Sequence[PositionOutline], Callable[[PositionOutline], bool]]] = [
         (here, is_same_source),
+        (waiting, lambda each: is_same_cell(each) and is_same_source(each)),
         (waiting, is_same_cell),
         (waiting, is_same_source),
         (here, is_unnamed),

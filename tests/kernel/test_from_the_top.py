@@ -394,3 +394,19 @@ def test_a_kill_of_the_process_that_took_over_repeats_nothing(start: Start) -> N
     assert rest.text().endswith("begun\ndone\n")
     assert shown.plain() == "2"
     assert _runs(kernel) == 2
+
+
+def test_a_cell_that_asked_to_exit_is_passed_over(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = 1")
+    kernel.run("exit")
+    assert kernel.process is not None
+    kernel.process.wait(timeout=20)
+    kernel.start()
+    kernel.run("x += 1; x")
+    kernel.kill()
+    kernel.start()
+
+    shown = _run_all(kernel, ("x = 1", None), ("x += 1; x", None), ("x", None))
+
+    assert [each.plain() for each in shown] == ["", "2", "2"]

@@ -18,6 +18,7 @@ def waiting(position: int, source: str, cell_id: str | None = None) -> PositionO
 
 TWICE = [waiting(1, "f()"), waiting(2, "f()")]
 NAMED = [waiting(1, "a", "A"), waiting(2, "b", "B")]
+MENDED = [waiting(3, "fails", "A"), waiting(4, "mended", "A")]
 UNNAMED = [waiting(1, "a"), waiting(2, "b")]
 
 
@@ -31,6 +32,8 @@ UNNAMED = [waiting(1, "a"), waiting(2, "b")]
         (NAMED, 1, "b", "C", 2),
         (NAMED, 1, "edited", "C", None),
         (NAMED, 1, "edited", None, 1),
+        (MENDED, 3, "mended", "A", 4),
+        (MENDED, 3, "edited", "A", 3),
         (UNNAMED, 2, "edited", "C", 2),
         (UNNAMED, 2, "edited", None, 2),
         (UNNAMED, 3, "edited", None, None),
