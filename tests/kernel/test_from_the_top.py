@@ -410,3 +410,24 @@ def test_a_cell_that_asked_to_exit_is_passed_over(start: Start) -> None:
     shown = _run_all(kernel, ("x = 1", None), ("x += 1; x", None), ("x", None))
 
     assert [each.plain() for each in shown] == ["", "2", "2"]
+
+
+def test_a_stopped_restoration_can_be_rewound(start: Start) -> None:
+    """H16: a cell that was interrupted while it computed can't be repeated; one goes back."""
+    kernel = start()
+    kernel.run("x = 0")
+    kernel.run("x = 1")
+    cell = kernel.ask("x = 2; print('begun', flush=True)\nwhile True: x += 1")
+    kernel.watch(cell, printed("begun"))
+    kernel.interrupt()
+    kernel.wait(cell)
+    kernel.kill()
+    kernel.start()
+    refused = kernel.run("x")
+
+    asked = kernel.run("%durable rewind 1")
+    shown = kernel.run("x")
+
+    assert refused.reply["ename"] == "TaintedPositionError"
+    assert asked.status == "ok"
+    assert shown.plain() == "0"
