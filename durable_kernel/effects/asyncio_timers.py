@@ -61,6 +61,31 @@ def install(witness: Witness) -> None:
         return timer
 
     base_events.BaseEventLoop.call_at = call_at  # type: ignore[method-assign, assignment]
+    _hook_timeouts()
+
+
+def _hook_timeouts() -> None:
+    """Let a time-out be a timer also where its time is over as it begins.
+
+    The library calls it back without one then; whether it is over by then depends on how busy the
+    machine is, so the same code would have a timer live and none on replay, or the other way round.
+    """
+    real: Any = asyncio.Timeout.reschedule
+
+    @functools.wraps(real)
+    def reschedule(self: Any, when: float | None) -> None:
+        real(self, when)
+        lane, handle = CURRENT_LANE.get(), self._timeout_handler
+        if lane is None or lane.has_ended or handle is None or when is None:
+            return
+        if isinstance(handle, asyncio.TimerHandle) or is_made_by_machinery(sys._getframe(1)):
+            return
+        handle.cancel()
+        loop = asyncio.get_running_loop()
+        timer = self._timeout_handler = _Timer(when, self._on_timeout, (), loop, None, lane)
+        timer.begin()
+
+    asyncio.Timeout.reschedule = asyncio.timeouts.Timeout.reschedule = reschedule  # type: ignore[method-assign]
 
 
 class _Timer(asyncio.TimerHandle):

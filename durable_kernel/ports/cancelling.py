@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from durable_kernel.ports.lanes import CURRENT_LANE, suspended
+from durable_kernel.ports.lanes import suspended
 from durable_kernel.ports.words import Ending, Outcome, Step
 
 __all__ = ["await_cancellation", "reach_ending", "through_cancellation"]
@@ -17,8 +17,6 @@ __all__ = ["await_cancellation", "reach_ending", "through_cancellation"]
 _CANCELLED = frozenset({"asyncio.exceptions:CancelledError", "builtins:GeneratorExit"})
 _CANCELLING_TIMERS = frozenset({"Timeout._on_timeout", "_release_waiter", "CancelScope._timeout"})
 _GRACE_S = 0.25
-_GRACE_IN_COMPANY_S = 3.0
-"""Who cancels may have to wait for the turns of many others, on a machine that is busy."""
 
 T = TypeVar("T")
 
@@ -62,8 +60,6 @@ async def await_cancellation(outcome: Outcome) -> None:
     extra = outcome.error.extra
     if outcome.error.type_path not in _CANCELLED or extra.get("is_closed"):
         return
-    lane = CURRENT_LANE.get()
-    has_company = lane is not None and lane.port.is_crowded
     with suspended():
         try:
             loop = asyncio.get_running_loop()
@@ -73,8 +69,7 @@ async def await_cancellation(outcome: Outcome) -> None:
         pending: Iterable[asyncio.TimerHandle] = getattr(loop, "_scheduled", ())
         deadlines = [timer.when() - loop.time() for timer in pending if _may_cancel(timer)]
         nobody_came = loop.create_future()
-        grace_s = _GRACE_IN_COMPANY_S if has_company else _GRACE_S
-        timer = loop.call_later(max(elapsed_s, *deadlines, 0.0) + grace_s, _finish, nobody_came)
+        timer = loop.call_later(max(elapsed_s, *deadlines, 0.0) + _GRACE_S, _finish, nobody_came)
         try:
             await nobody_came
         finally:

@@ -172,6 +172,7 @@ class StepTurns:
         self._ordinal = served.ordinal
         settled = served.call.settled
         self._is_abandoned = settled is not None and settled.ending == Ending.ABANDONED
+        self._is_cancelled = False
         self._position = crowd.port.position
 
     async def take(self) -> None:
@@ -189,6 +190,7 @@ class StepTurns:
             await wait()
         except asyncio.CancelledError:
             if self._is_abandoned and not self._kinds:
+                self._is_cancelled = True
                 await through_cancellation(wait)
             else:
                 self._give_up(kind)
@@ -208,7 +210,19 @@ class StepTurns:
     def _may_take(self, kind: TurnKind, *, blocks: bool) -> bool | None:
         if self._crowd.port.position != self._position:
             return True
+        if self._awaits_canceller(kind, blocks=blocks):
+            return None
         return self._crowd.may_take(self._lane, kind, self._ordinal, blocks=blocks) or None
+
+    def _awaits_canceller(self, kind: TurnKind, *, blocks: bool) -> bool:
+        """Tell whether somebody is still to cancel the call, as its end says somebody did.
+
+        Who did had his turn before that end had its own. So once it is the end's turn, and nobody
+        has anything left to do, nobody is going to: it came from outside.
+        """
+        if not self._is_abandoned or self._is_cancelled or kind is not TurnKind.END or blocks:
+            return False
+        return self._crowd.is_astir(self._lane, kind, self._ordinal)
 
     def _give_up(self, kind: TurnKind) -> None:
         """Who waits was cancelled, though nothing of that is recorded: the turn is not needed."""

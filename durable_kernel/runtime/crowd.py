@@ -36,6 +36,8 @@ from durable_kernel.runtime.turnstile import (
 __all__ = ["Crowd"]
 
 _LIVE = object()
+_ASTIR_S_MAX = 3.0
+"""A lane that spins until the cancelled call has ended keeps that end from coming no longer."""
 _SKIP_AFTER_S = 0.05
 """An end that nobody reads is passed over when everybody has waited this long."""
 _STALL_CAUSE = (
@@ -285,6 +287,15 @@ class Crowd:
             self._nudge()
             return False
         return self._is_rested_for(lane, order.turn_at(place).pace, blocks=blocks)
+
+    def is_astir(self, lane: Lane, kind: TurnKind, index: int) -> bool:
+        """Tell whether somebody before this turn may still do something; not for ever."""
+        order = self.port.replay.order
+        place = order.place_of(lane.path, kind, index)
+        if place is None or not order.is_first(place, but=self._cut):
+            return False  # then it is not its turn either, which is for others to find
+        is_over = monotonic() - self.turnstile.last_pass_at > _ASTIR_S_MAX
+        return not is_over and not self.turnstile.is_at_rest(lane)
 
     def take_turn(self, lane: Lane, kind: TurnKind, index: int) -> None:
         order = self.port.replay.order

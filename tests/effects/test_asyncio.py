@@ -112,7 +112,7 @@ def test_a_factory_that_knows_no_context_is_called_as_ever() -> None:
     assert in_cell(cell)[0] == ("/a1", "mine")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="only on 3.12 and newer: eager tasks")
 def test_an_eager_task_begins_in_its_lane() -> None:
     seen: list[str | None] = []
 

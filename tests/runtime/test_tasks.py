@@ -282,3 +282,37 @@ def test_a_sleep_that_outlives_its_cell_is_not_slept_anew(notebook: Notebook) ->
     assert again.run.latch is None
     assert again.text() == "woken\n"
     assert again.run.take_notices() == []
+
+
+@pytest.mark.parametrize("is_over_live", [True, False], ids=["live", "on replay"])
+def test_a_time_out_that_is_over_as_it_begins_is_a_timer_like_another(
+    notebook: Notebook, is_over_live: bool
+) -> None:
+    """Which it is depends on how busy the machine is between two lines of the library."""
+    clock = _Clock()
+    notebook.names["clock"] = clock
+    source = (
+        "import asyncio\nlog = []\nasync def work():\n    try:\n"
+        "        async with asyncio.timeout_at(clock.soon()):\n"
+        "            log.append(await service.ask_async('a'))\n"
+        "            await asyncio.sleep(60)\n"
+        "    except TimeoutError: log.append('late')\n"
+        "await asyncio.gather(work(), work())\nprint(log)"
+    )
+    clock.is_over = is_over_live
+    live = notebook.lived(source)
+    clock.is_over = not is_over_live
+
+    again = notebook.replayed()
+
+    assert again.run.latch is None, again.run.latch
+    assert again.text() == live.text()
+
+
+class _Clock:
+    """Says when a time-out is to end: before it begins, or soon after."""
+
+    is_over = False
+
+    def soon(self) -> float:
+        return asyncio.get_running_loop().time() + (-1.0 if self.is_over else 0.05)
