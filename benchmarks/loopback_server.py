@@ -2,6 +2,7 @@
 
     python -m benchmarks.loopback_server bare       a socket and a constant: hides nothing
     python -m benchmarks.loopback_server ordinary   the HTTP server of the standard library
+    python -m benchmarks.loopback_server working    the bare socket, after a millisecond
 
 Prints its port, then serves until it is killed.
 """
@@ -12,6 +13,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _FLIGHT = {"id": 7, "name": "a flight", "delays": [3, 0, 12, 5], "ok": True}
@@ -22,7 +24,7 @@ _ANSWER = (
 )
 
 
-def _serve(connection: socket.socket) -> None:
+def _serve(connection: socket.socket, works_s: float) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     waiting = b""
     with connection:
@@ -30,15 +32,17 @@ def _serve(connection: socket.socket) -> None:
             waiting += received
             while b"\r\n\r\n" in waiting:
                 _, _, waiting = waiting.partition(b"\r\n\r\n")
+                if works_s:
+                    time.sleep(works_s)
                 connection.sendall(_ANSWER)
 
 
-def _bare() -> None:
+def _bare(works_s: float = 0.0) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=_serve, args=(connection,), daemon=True).start()
+            threading.Thread(target=_serve, args=(connection, works_s), daemon=True).start()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,4 +69,5 @@ def _ordinary() -> None:
 
 
 if __name__ == "__main__":
-    {"bare": _bare, "ordinary": _ordinary}[sys.argv[1]]()
+    services = {"bare": _bare, "ordinary": _ordinary, "working": lambda: _bare(0.001)}
+    services[sys.argv[1]]()
