@@ -46,7 +46,7 @@ def cell(draw: random.Random, lines: list[str]) -> str:
 
 
 def ended(notebook: Notebook, source: str) -> Session:
-    """Send the cell until a session lives to its end. That it kills its process is no poison here."""
+    """Send the cell until a session lives to its end. Dying is no poison here."""
     for may_die in (True, True, False):
         with notebook.session(may_die=may_die, poison_s=0.0) as session:
             session.status = session.match("x = 1", source)
