@@ -36,7 +36,8 @@ class DrainableStream(OutStream):
     def drain(self) -> None:
         """Hand everything that was written so far to the session. Call from the main thread."""
         if self._should_watch and self._fid is not None:
-            left = _readable_bytes(self._fid)
+            with self._pipe_lock:  # what the thread has read it must have written, too
+                left = _readable_bytes(self._fid)
             while left > 0:
                 left -= self._forward() or left
         self.flush()
