@@ -25,18 +25,25 @@ class Ballast:
         self._path = folder / BALLAST_NAME
         self._name = str(self._path)
         self._disk = disk
+        self._was_seen = False
 
     @property
     def is_there(self) -> bool:
+        """Tell whether it is there, by the last look: each act asks, and nobody else takes it."""
+        return self._was_seen or self._look()
+
+    def _look(self) -> bool:
         try:
-            return _stat(self._name).st_size >= BALLAST_BYTES  # `Path.stat` takes twice the time
+            self._was_seen = _stat(self._name).st_size >= BALLAST_BYTES
         except FileNotFoundError:
-            return False
+            self._was_seen = False
+        return self._was_seen
 
     def give_up(self) -> bool:
         """Make its room free; False when there was none."""
-        if not self.is_there:
+        if not self._look():
             return False
+        self._was_seen = False
         self._disk.unlink(self._path)
         with suppress(OSError):  # its room is free either way; only its return is not yet final
             self._disk.sync_folder(self._path.parent)
@@ -44,7 +51,7 @@ class Ballast:
 
     def restore(self) -> bool:
         """Put it back; False when the disk has no room. Raises OSError for any other failure."""
-        if self.is_there:
+        if self._look():
             return True
         # A file system that compresses must find nothing to compress.
         filling = blake3(b"ballast").digest(length=BALLAST_BYTES)
@@ -54,4 +61,5 @@ class Ballast:
             if error.errno not in NO_ROOM:
                 raise
             return False
+        self._was_seen = True
         return True

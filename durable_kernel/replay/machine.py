@@ -145,6 +145,11 @@ class PositionReplay:
         return self.is_open and self.hard_left == 0 and self.order.is_over
 
     @property
+    def has_own_calls(self) -> bool:
+        """Tell whether the cell's own line of control has a recorded call left."""
+        return bool(self._own_calls)
+
+    @property
     def is_plain(self) -> bool:
         """Tell whether every call is live as it comes: nothing is left, and no donor is asked."""
         nothing_left = not self._own_calls and not self._left_beside

@@ -197,7 +197,8 @@ class RunPort(Recording):
 
     def recall(self, lane: Lane, call: Call) -> tuple[Any] | None:
         if (
-            self.crowd.turnstile.is_crowded
+            not self._replay.has_own_calls
+            or self.crowd.turnstile.is_crowded
             or lane is not self.main
             or (self.latch or self.closed) is not None
             or lane.root_thread != threading.get_ident()
