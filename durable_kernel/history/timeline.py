@@ -231,12 +231,12 @@ class PositionHistory:
                 words.append(record)
                 self._take_turn(record.lane, TurnKind.WORD, len(words) - 1, record.pace)
             case Settled():
+                if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
+                    self._before_interruption[record.lane, record.ordinal] = self._lengths()
                 if record.ending == Ending.CARRIED:  # all of it is delivered where it ended
                     self._give_back_turn(record.lane, TurnKind.HEAD, record.ordinal)
                 else:
                     self._take_turn(record.lane, TurnKind.END, record.ordinal, record.pace)
-                if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
-                    self._before_interruption[record.lane, record.ordinal] = self._lengths()
                 self.last_ended = self.calls[record.lane][record.ordinal]
                 self.last_ended.settled = record
             case Unsettled():

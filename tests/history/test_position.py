@@ -19,6 +19,7 @@ from durable_kernel.history import (
     Resumed,
     Settled,
     Shutdown,
+    TurnKind,
     Withdrawn,
 )
 from durable_kernel.ports import Ending
@@ -134,6 +135,16 @@ def test_what_followed_a_withdrawn_interruption_is_void() -> None:
     assert history.hard[("", "os.urandom/8")] == [b"before"]
     assert history.hard[("", "uuid.uuid1")] == []
     assert history.soft == {("", "time.time"): [1.0]}
+
+
+def test_a_withdrawn_interruption_has_no_turn() -> None:
+    """Its call is delivered once, when it is decided: a second turn would never be taken."""
+    history = history_of(
+        *(cell(), act(0), RESUMED, INTERRUPTED, look(1), Withdrawn(lane="", ordinal=0)),
+        Settled(ordinal=0, lane="", value=1),
+    )
+
+    assert [(turn.kind, turn.number) for turn in history.turns] == [(TurnKind.END, 0)]
 
 
 def test_a_second_interruption_alone_is_withdrawn() -> None:
