@@ -178,8 +178,8 @@ class Tail:
 
     def give_room_back(self) -> None:
         """Cut the spare room off. What stays when this fails is zeros, which nobody minds."""
-        if self._size_bytes > self.end and not self._is_unsettled:
-            with suppress(OSError):
+        with suppress(OSError):
+            if not self._is_unsettled and self._stands_behind(self.end):
                 self._disk.truncate(self.segment.fd, self.end)
                 self._size_bytes = self.end
 
@@ -244,7 +244,7 @@ class Tail:
     def _rotate(self) -> Tip:
         """Go on in the next segment. Done again from the start if it was interrupted."""
         old, old_end = self.segment, self.end
-        if self._size_bytes > old_end:  # a segment with a successor is frames to its last byte
+        if self._stands_behind(old_end):  # one with a successor is frames to its last byte
             self._cut_back()
         self.sync()
         self._stand(self._new_segment())
@@ -256,6 +256,10 @@ class Tail:
         """Append here from now on."""
         self._tip = tip
         self._size_bytes = os.fstat(tip[0].fd).st_size
+
+    def _stands_behind(self, end: int) -> bool:
+        """Tell whether the file goes on behind the frames. A failed allocation may have grown it."""
+        return os.fstat(self.segment.fd).st_size > end
 
     def _take_room(self, end: int, size_bytes: int) -> None:
         """Make the file larger than it has to be. Where there is no room it just grows."""

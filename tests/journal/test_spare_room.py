@@ -12,7 +12,7 @@ from durable_kernel.errors import JournalCorruptError, JournalPoisonedError
 from durable_kernel.journal import Level, read_extent
 from durable_kernel.journal.disk import REAL_DISK
 from durable_kernel.journal.reader import Reading
-from durable_kernel.journal.segments import segment_path
+from durable_kernel.journal.segments import segment_numbers, segment_path
 from durable_kernel.journal.tail import SPARE_BYTES
 from durable_kernel.testing.faulty_disk import Fault, FaultyDisk, SimulatedCrash
 from tests.journal.written import KEY, RUN_ID, contents, create, die, read, reopen, write_mixed
@@ -153,6 +153,28 @@ def test_without_room_to_spare_the_journal_just_grows(
         assert size_of(tmp_path / "run") == journal.size_bytes
     assert disk.operations.count("allocate") == asked
     assert contents(read(tmp_path / "run")) == [(1, b"a"), (2, b"b")]
+
+
+class HalfDisk(FaultyDisk):
+    """Is full before all the room is made, and keeps what it has made, as ext4 does."""
+
+    def allocate(self, fd: int, place: int, size_bytes: int, /) -> None:
+        os.ftruncate(fd, place + 500)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_room_that_a_full_disk_made_in_part_is_given_back(tmp_path: Path) -> None:
+    """What stood behind the frames of a segment with a successor would be taken for damage."""
+    journal = create(tmp_path / "run", HalfDisk())
+    for serial in range(30):
+        journal.append([(1, b"%d" % serial * 60)], sync=True)
+        assert len(read(tmp_path / "run")) == serial + 1
+
+    journal.close()
+
+    sizes = [size_of(tmp_path / "run", number) for number in segment_numbers(tmp_path / "run")]
+    assert len(sizes) > 1
+    assert sum(sizes) == journal.size_bytes
 
 
 def test_a_disk_that_fails_when_room_is_asked_for_is_failing(tmp_path: Path) -> None:
