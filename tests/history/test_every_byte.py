@@ -97,7 +97,7 @@ def second_epoch() -> list[Record]:
         Branched(position=1, wall_ns=12, reason="edited", reuses=True),
         Cell(position=1, source="post2()", wall_ns=13, donor=16),
         Reused(lane="", ordinal=0),
-        Loaded(name="helper", path="/work/helper.py", digest="d", source=b"x = 1"),
+        Loaded(name="helper", path="/project/helper.py", digest="d", source=b"x = 1"),
         Committed(position=1, status="ok", wall_ns=14),
         Finished(wall_ns=15),
     ]

@@ -20,7 +20,7 @@ def _positions(kernel: LiveKernel) -> int:
 def test_what_tools_set_is_there_after_a_kill(start: Start) -> None:
     """H38: VS Code's set-up, Elyra's environment, a tool that injects data, user_expressions."""
     kernel = start()
-    kernel.run("__vsc_ipynb_file__ = '/work/a.ipynb'", store_history=False)
+    kernel.run("__vsc_ipynb_file__ = '/project/a.ipynb'", store_history=False)
     kernel.run("import os; os.environ['ELYRA_RUN'] = 'r-1'", silent=True)
     kernel.run("first = __vsc_ipynb_file__")
     kernel.run("data = [1, 2]; print('injected')", silent=True)
@@ -33,7 +33,9 @@ def test_what_tools_set_is_there_after_a_kill(start: Start) -> None:
     shown = kernel.run("__vsc_ipynb_file__, first, os.environ['ELYRA_RUN'], data, total, path")
 
     assert shown.status == "ok", (shown.reply, shown.outputs, kernel.log())
-    assert shown.plain() == ("('/work/a.ipynb', '/work/a.ipynb', 'r-1', [1, 2], 3, ['a', 'b'])")
+    assert shown.plain() == (
+        "('/project/a.ipynb', '/project/a.ipynb', 'r-1', [1, 2], 3, ['a', 'b'])"
+    )
     assert shown.reply["execution_count"] == 3
     assert "restored 2 cells" in shown.text("stderr")
 
