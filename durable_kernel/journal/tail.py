@@ -258,7 +258,7 @@ class Tail:
         self._size_bytes = os.fstat(tip[0].fd).st_size
 
     def _stands_behind(self, end: int) -> bool:
-        """Tell whether the file goes on behind the frames. A failed allocation may have grown it."""
+        """Tell whether the file goes on behind the frames. A failed allocation may grow it."""
         return os.fstat(self.segment.fd).st_size > end
 
     def _take_room(self, end: int, size_bytes: int) -> None:
