@@ -16,9 +16,12 @@ __all__ = ["RecordedSource", "source_of"]
 class RecordedSource:
     """The column of one soft kind in one lane. `serve` is what the hooks call.
 
-    Used up and live: the kind reads the world from then on. Used up and still replaying: the code
-    reads a clock more often than it did; it gets the last value, one tick later, and that is
-    counted in `beyond` (H31). Where the attempt has a donor, its values come before the world's.
+    Used up and live: the kind reads the world from then on. Used up and still replaying: it gets
+    the last value, one tick later. Where the lane has records left, the code reads a clock more
+    often than it did, which is counted in `beyond` (H31). Where it has none, it only is ahead of
+    the other lanes of a cell that was cut, and what it gets is recorded as any reading: the next
+    replay finds it in this column. Where the attempt has a donor, its values come before the
+    world's.
     """
 
     __slots__ = ("_kind", "_lane", "_last", "_replay", "_values", "beyond", "serve")
@@ -58,8 +61,11 @@ class RecordedSource:
             (value,) = seen
             self._lane.record[self._kind](value)
             return value
-        self.beyond += 1
         self._last = _tick(self._last) if self._last is not None else read()
+        if self._replay.is_open and not self._replay.has_more(self._lane.path):
+            self._lane.record[self._kind](self._last)
+        else:
+            self.beyond += 1
         return self._last
 
 

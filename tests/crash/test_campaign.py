@@ -23,6 +23,12 @@ def campaign(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    """What a person needs to play a finding again: each in a line of its own, then the errors."""
+    findings = [line[:600] for line in done.stdout.splitlines() if line.startswith("--seed")]
+    return "\n".join([*findings[:20], done.stdout[-400:], done.stderr[-2000:]])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -36,7 +42,7 @@ def test_a_slice_of_the_campaign_finds_nothing(arguments: tuple[str, ...]) -> No
     """0 completed requests repeated, 0 cells lost, 0 shown values changed, none hung."""
     done = campaign(*arguments, "--seed", "20261122")
 
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.returncode == 0, told(done)
 
 
 @pytest.mark.slow
@@ -44,5 +50,5 @@ def test_a_slice_of_the_campaign_finds_nothing(arguments: tuple[str, ...]) -> No
 def test_one_case_is_played_again_alone() -> None:
     done = campaign("--only", "settle/post/0", "--seed", "20261122")
 
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.returncode == 0, told(done)
     assert "attempt 0" in done.stdout
