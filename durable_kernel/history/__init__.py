@@ -3,6 +3,7 @@
 show, diff, export and UI read only this.
 """
 
+from durable_kernel.history.lineage import Lineage
 from durable_kernel.history.lives import Life
 from durable_kernel.history.outline import Extent, Outline, PositionOutline
 from durable_kernel.history.record_codec import RecordCodec, blob_list, blob_ref
@@ -18,6 +19,7 @@ from durable_kernel.history.records import (
     Committed,
     Crossed,
     Finished,
+    Forked,
     Head,
     Loaded,
     Noted,
@@ -57,8 +59,10 @@ __all__ = [
     "Crossed",
     "Extent",
     "Finished",
+    "Forked",
     "Head",
     "Life",
+    "Lineage",
     "Loaded",
     "Noted",
     "Observed",

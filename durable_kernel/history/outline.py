@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from durable_kernel.history.lineage import Lineage
 from durable_kernel.history.lives import Life
 from durable_kernel.history.record_codec import RecordCodec
 from durable_kernel.history.records import (
@@ -24,6 +25,7 @@ from durable_kernel.history.records import (
     Committed,
     Crossed,
     Finished,
+    Forked,
     Loaded,
     Opened,
     Record,
@@ -58,6 +60,7 @@ _OUTLINED = frozenset(
         Withdrawn,
         Reused,
         Loaded,
+        Forked,
     )
 )
 
@@ -188,6 +191,7 @@ class Outline:
         """Attempts left behind whose outcomes may be reused, and that nothing took the place of."""
         self.shutdown: Shutdown | None = None
         self.finished: Finished | None = None
+        self.lineage = Lineage()
         self.last_lsn = 0
         self._current: PositionOutline | None = None
 
@@ -261,6 +265,8 @@ class Outline:
             self._begin(record, frame.lsn)
         elif isinstance(record, Branched):
             self.branch(record)
+        elif isinstance(record, Forked):
+            self.fork(record)
         if self._current is not None:
             self._current.add(frame)
             self._fold_into(self._current, record)
@@ -269,6 +275,7 @@ class Outline:
     def branch(self, record: Branched) -> None:
         """Take the positions from `record.position` on out of the timeline."""
         self.branches.append(record)
+        self.lineage.branch(record.position)
         left = [each for each in self.positions if each.position >= record.position]
         self.positions = self.positions[: len(self.positions) - len(left)]
         if not record.reuses:
@@ -279,6 +286,14 @@ class Outline:
         self.waiting = left + self.waiting
         self._current = None
         self.finished = None
+
+    def fork(self, record: Forked) -> None:
+        """Begin this run behind what was copied; the lives so far were another run's."""
+        self.lineage.fork(record)
+        self.positions = [each for each in self.positions if each.position < record.position]
+        self.waiting = [each for each in self.waiting if each.position < record.position]
+        self.lives, self.branches = [], []
+        self._current = self.shutdown = self.finished = None
 
     def _begin(self, record: Cell, lsn: int) -> None:
         donor = next((each for each in self.waiting if each.lsn == record.donor), None)

@@ -21,6 +21,7 @@ from durable_kernel.history.records import (
     Committed,
     Crossed,
     Finished,
+    Forked,
     Head,
     Loaded,
     Noted,
@@ -65,6 +66,7 @@ _ALL: tuple[type[Record], ...] = (
     Reused,
     Called,
     Loaded,
+    Forked,
 )
 _TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
 

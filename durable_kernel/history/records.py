@@ -35,6 +35,7 @@ __all__ = [
     "Committed",
     "Crossed",
     "Finished",
+    "Forked",
     "Head",
     "Loaded",
     "Noted",
@@ -346,10 +347,12 @@ class Unsettled(Record):
     lane: str
     ordinal: int
     found: str
+    why: str = ""
+    """What it is instead, as a noun phrase, where it was not repeated."""
 
     def put_on(self, announced: Announced) -> Announced:
         """Return the announcement as it counts from here on."""
-        why = f"a call that was repeated, and {self.found}"
+        why = self.why or f"a call that was repeated, and {self.found}"
         return replace(announced, repeat_s=0, repeat_why=why)
 
 
@@ -452,3 +455,20 @@ class Loaded(Record):
     blob: list[Any] | None = None
     sealed: bool = False
     """The source, inline or blob, is a Sealed: a registered value stands in it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Forked(Record):
+    """This run begins here: all before it was copied from the run `parent`.
+
+    The positions >= `position` are this run's own; what was copied of them does not count.
+    """
+
+    CODE: ClassVar[int] = 23
+    position: int
+    wall_ns: int
+    parent: str
+    genesis: bytes
+    """32 bytes that seed the generators anew where `position` begins."""
+    lineage: list[list[Any]] = field(default_factory=list)
+    """[first position, run id] of the runs that the positions before belong to, in order."""

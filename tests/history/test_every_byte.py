@@ -22,6 +22,7 @@ from durable_kernel.history import (
     Crossed,
     Extent,
     Finished,
+    Forked,
     Head,
     Loaded,
     Noted,
@@ -99,6 +100,7 @@ def second_epoch() -> list[Record]:
         Reused(lane="", ordinal=0),
         Loaded(name="helper", path="/project/helper.py", digest="d", source=b"x = 1"),
         Committed(position=1, status="ok", wall_ns=14),
+        Forked(position=2, wall_ns=16, parent="other", genesis=b"g", lineage=[[0, "other"]]),
         Finished(wall_ns=15),
     ]
 
