@@ -13,12 +13,13 @@ from typing import Any
 from durable_kernel.errors import UsageError
 from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.history.views import when
-from durable_kernel.runtime import records_of
+from durable_kernel.runtime import Marks, find_kin, records_of
 from durable_kernel.store import RunPlace, Store
 
 __all__ = ["Chosen", "choose_run", "outline_of"]
 
 _HOUR_S = 3600.0
+_NO_MARKS = Marks()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def choose_run(
     fresh: bool,
     now_ns: int,
     resume_within_s: float | None,
+    marks: Marks = _NO_MARKS,
 ) -> Chosen:
     """Find or create the run.
 
@@ -65,9 +67,11 @@ def choose_run(
         fresh: leave any earlier run alone (it is archived, not deleted) and start anew.
         resume_within_s: an unnamed run that was last opened longer ago is not resumed (UsageError);
             None: however long ago.
+        marks: what the notebook says of itself; so its run is known after it was moved or renamed.
     """
     if name is not None:
         return _named(store, name, notebook, parameters, fresh=fresh)
+    moved = "" if fresh else _follow_move(store, notebook, marks)
     found = _unfinished(store, notebook, parameters, skip_damaged=fresh)
     if found is None:
         return _new(store, notebook, parameters, None)
@@ -82,7 +86,22 @@ def choose_run(
             f"{_age(age_s)} ago. Without a terminal a run is not resumed by itself after "
             f"{_age(resume_within_s)}. Say --resume, or --fresh for a new run."
         )
-    return Chosen(place, outline, _resuming(place, outline, age_s))
+    return Chosen(place, outline, moved + _resuming(place, outline, age_s))
+
+
+def _follow_move(store: Store, notebook: Path, marks: Marks) -> str:
+    """Let the run of a notebook that was moved know where it is now. Returns what to say of it.
+
+    A notebook that has a run under its path is none that was moved here; nor is a copy.
+    """
+    path = str(notebook.resolve())
+    if any(each.meta.notebook == path for each in store.all()):
+        return ""
+    kin = find_kin(store, notebook, marks)
+    if kin is None or kin.is_copy:
+        return ""
+    store.bind(kin.place, notebook=notebook)
+    return kin.sentence(kin.place.run_id) + " "
 
 
 def _named(

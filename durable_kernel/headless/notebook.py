@@ -16,8 +16,19 @@ import nbformat
 from nbformat import NotebookNode
 
 from durable_kernel.errors import UsageError
+from durable_kernel.runtime import Marks
 
-__all__ = ["check_writable", "inject_parameters", "parse_value", "read_notebook", "write_notebook"]
+__all__ = [
+    "check_writable",
+    "inject_parameters",
+    "marks_of",
+    "name_run",
+    "parse_value",
+    "read_notebook",
+    "write_notebook",
+]
+
+_OURS = "durable"
 
 _TAG = "parameters"
 _MALFORMED = (
@@ -105,6 +116,25 @@ def write_notebook(notebook: NotebookNode, path: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def name_run(notebook: NotebookNode, run_id: str) -> None:
+    """Let the metadata name the run whose outputs the notebook holds, as `durable.run_id`."""
+    known = notebook.metadata.get(_OURS)
+    notebook.metadata[_OURS] = {**(known if isinstance(known, dict) else {}), "run_id": run_id}
+
+
+def marks_of(notebook: NotebookNode) -> Marks:
+    """Read what a notebook says of itself: the run that it names, its cells' ids and sources."""
+    ours = notebook.metadata.get(_OURS)
+    named = ours.get("run_id") if isinstance(ours, dict) else None
+    sources = (each.source.strip() for each in notebook.cells if each.cell_type == "code")
+    ids = (each.get("id") for each in notebook.cells)
+    return Marks(
+        named if isinstance(named, str) and named else None,
+        frozenset(each for each in ids if isinstance(each, str)),
+        frozenset(each for each in sources if each),
+    )
 
 
 @contextmanager

@@ -15,13 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 
 from durable_kernel.errors import UsageError
 from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
-from durable_kernel.headless.runner import OwnKernelManager
+from durable_kernel.headless.kernels import OwnKernelManager
+from durable_kernel.headless.notebook import marks_of, name_run
 from durable_kernel.replay import may_repeat
-from durable_kernel.runtime import Settings, advice, effect_name, mark_finished
+from durable_kernel.runtime import Marks, Settings, advice, effect_name, mark_finished
 from durable_kernel.store import RunPlace, Store
 
 __all__ = ["DurableEngine"]
@@ -31,7 +33,12 @@ _HOUR_NS = 3600 * 10**9
 
 
 class DurableEngine:
-    """What papermill asks of an engine. Registered as the entry point `durable`."""
+    """What papermill asks of an engine. Registered as the entry point `durable`.
+
+    `kernels` starts what executes the notebook.
+    """
+
+    kernels: type[AsyncKernelManager] = OwnKernelManager
 
     @classmethod
     def execute_notebook(
@@ -60,11 +67,17 @@ class DurableEngine:
             autosave_cell_every=autosave_cell_every,
         )
         following.notebook_start()
+        store = Store(Settings.from_environ(os.environ).home)
         try:
-            _execute(following, kernel_name, {**options, "log_output": log_output})
+            place = _execute(
+                following, store, cls.kernels, kernel_name, {**options, "log_output": log_output}
+            )
         finally:
             following.cleanup_pbar()
             following.notebook_complete()
+        # Behind the last save: a run that is finished has its output notebook.
+        if not (following.nb.metadata.get("papermill") or {}).get("exception"):
+            mark_finished(store, place, "ok")
         return following.nb
 
     @classmethod
@@ -79,15 +92,22 @@ class DurableEngine:
         return language or "python"
 
 
-def _execute(following: Any, kernel_name: str, options: dict[str, Any]) -> None:
+def _execute(
+    following: Any,
+    store: Store,
+    kernels: type[AsyncKernelManager],
+    kernel_name: str,
+    options: dict[str, Any],
+) -> RunPlace:
     """Send the cells to a durable kernel. `options` are papermill's and nbclient's."""
     from papermill.clientwrap import PapermillNotebookClient  # noqa: PLC0415 - see above
     from papermill.log import logger  # noqa: PLC0415 - see above
 
-    store = Store(Settings.from_environ(os.environ).home)
     input_path = Path(str(options.pop("input_path", None) or following.output_path or "notebook"))
     metadata = following.nb.metadata.get("papermill") or {}
-    chosen = _choose(store, input_path, dict(metadata.get("parameters") or {}))
+    marks = marks_of(following.nb)
+    chosen = _choose(store, input_path, dict(metadata.get("parameters") or {}), marks)
+    name_run(following.nb, chosen.place.run_id)
     logger.info(chosen.sentence)
     timeout_s = options.pop("execution_timeout", None) or options.pop("timeout", None)
     start_timeout_s = options.pop("start_timeout", 60)
@@ -95,7 +115,7 @@ def _execute(following: Any, kernel_name: str, options: dict[str, Any]) -> None:
         following,
         **{
             **options,
-            "kernel_manager_class": OwnKernelManager,
+            "kernel_manager_class": kernels,
             "kernel_name": kernel_name,
             "log": logger,
             "startup_timeout": start_timeout_s,
@@ -108,11 +128,10 @@ def _execute(following: Any, kernel_name: str, options: dict[str, Any]) -> None:
         for sentence in _doubts(store, chosen.place):
             error.add_note(sentence)
         raise
-    if not (following.nb.metadata.get("papermill") or {}).get("exception"):
-        mark_finished(store, chosen.place, "ok")
+    return chosen.place
 
 
-def _choose(store: Store, notebook: Path, parameters: Mapping[str, Any]) -> Chosen:
+def _choose(store: Store, notebook: Path, parameters: Mapping[str, Any], marks: Marks) -> Chosen:
     """Find the run that goes on, or make one. An old one is nobody's guess."""
     now_ns = time.time_ns()
     name = os.environ.get("DURABLE_RUN") or None
@@ -124,6 +143,7 @@ def _choose(store: Store, notebook: Path, parameters: Mapping[str, Any]) -> Chos
         fresh=False,
         now_ns=now_ns,
         resume_within_s=None,
+        marks=marks,
     )
     openers = chosen.outline.openers if chosen.outline is not None else []
     age_h = (now_ns - openers[-1].wall_ns) / _HOUR_NS if openers else 0.0

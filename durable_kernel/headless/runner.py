@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -19,18 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode, ValidationError
-from traitlets import default
 
 from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
 from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
+from durable_kernel.headless.kernels import OwnKernelManager
 from durable_kernel.headless.notebook import (
     check_writable,
     inject_parameters,
+    marks_of,
+    name_run,
     read_notebook,
     write_notebook,
 )
@@ -39,7 +39,7 @@ from durable_kernel.replay import may_repeat
 from durable_kernel.runtime import advice, effect_name, mark_finished, queued_resolutions
 from durable_kernel.store import RunPlace, Store
 
-__all__ = ["OwnKernelManager", "Progress", "RunRequest", "run_notebook"]
+__all__ = ["Progress", "RunRequest", "run_notebook"]
 
 _POISON_S = 60.0
 _OWN_EDIT = "the cell was edited"
@@ -104,13 +104,21 @@ class _Deaths:
         return self.count >= _DEATHS_MAX
 
 
-def run_notebook(request: RunRequest, progress: Progress) -> Exit:
+def run_notebook(
+    request: RunRequest,
+    progress: Progress,
+    *,
+    kernels: type[AsyncKernelManager] = OwnKernelManager,
+) -> Exit:
     """Execute or resume a notebook. Blocks until it is done, failed, in doubt or stopped.
 
-    The output notebook is written after each cell. Raises UsageError for what can't be meant.
+    The output notebook is written after each cell, and names the run in its metadata
+    (`durable.run_id`). `kernels` starts what executes it.
+    Raises UsageError for what can't be meant.
     """
     store = Store(request.home)
     notebook = read_notebook(request.notebook)
+    marks = marks_of(notebook)
     inject_parameters(notebook, request.parameters)
     check_writable(request.output or request.notebook)
     chosen = choose_run(
@@ -121,7 +129,9 @@ def run_notebook(request: RunRequest, progress: Progress) -> Exit:
         fresh=request.fresh,
         now_ns=time.time_ns(),
         resume_within_s=request.resume_within_s,
+        marks=marks,
     )
+    name_run(notebook, chosen.place.run_id)
     progress.say(chosen.sentence)
     if lost := store.lost_key():
         progress.say(lost)
@@ -129,7 +139,7 @@ def run_notebook(request: RunRequest, progress: Progress) -> Exit:
         store.adopt(chosen.place)
     if chosen.is_finished:
         return Exit.DONE
-    return asyncio.run(_Runner(request, progress, store, chosen, notebook).run())
+    return asyncio.run(_Runner(request, progress, store, chosen, notebook, kernels).run())
 
 
 class _Runner:
@@ -140,8 +150,10 @@ class _Runner:
         store: Store,
         chosen: Chosen,
         notebook: NotebookNode,
+        kernels: type[AsyncKernelManager],
     ) -> None:
         self._request = request
+        self._kernels = kernels
         self._progress = progress
         self._store = store
         self._place: RunPlace = chosen.place
@@ -180,7 +192,7 @@ class _Runner:
     async def _attempt(self) -> Exit:
         client = NotebookClient(
             self._notebook,
-            kernel_manager_class=OwnKernelManager,
+            kernel_manager_class=self._kernels,
             timeout=self._request.cell_timeout_s,
             resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
         )
@@ -380,21 +392,3 @@ def _stop_in(cell: NotebookNode) -> NotebookNode | None:
         if each.ename in EXIT_OF_ERROR and is_ours:
             return each
     return None
-
-
-class OwnKernelManager(AsyncKernelManager):
-    """Starts a kernel of this very interpreter: no kernelspec has to be installed."""
-
-    @default("transport_encryption")
-    def _encrypt_where_possible(self) -> str:
-        return "auto"
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(
-            argv=[sys.executable, "-m", "durable_kernel", "-f", "{connection_file}"],
-            display_name="Python 3 (durable)",
-            language="python",
-            interrupt_mode="signal",
-            metadata={"supported_encryption": ["curve"]},
-        )

@@ -18,7 +18,7 @@ from durable_kernel.runtime.inbox import (
     read_answer,
 )
 from durable_kernel.runtime.inputs import InputExecution
-from durable_kernel.runtime.kinship import Marks
+from durable_kernel.runtime.kinship import Marks, find_kin
 from durable_kernel.runtime.opening import mark_finished, open_run
 from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
@@ -49,6 +49,7 @@ __all__ = [
     "Told",
     "advice",
     "effect_name",
+    "find_kin",
     "inbox_of",
     "is_live_cell",
     "is_same_cell",
