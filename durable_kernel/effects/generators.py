@@ -23,16 +23,18 @@ import random
 import struct
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import wrapt
 
 from durable_kernel.ports import Witness
 
-__all__ = ["fingerprint", "install", "restore", "save", "seed_genesis"]
+__all__ = ["fingerprint", "install", "reseed", "restore", "save", "seed_genesis"]
 
 _PRISTINE = bytes(8)
 _HEADER_BYTES = object.__basicsize__  # reference count and type
+_BLOCK_BITS = 32 * 624
+_BLOCKS_MAX = 10_000
 _TWISTER_BYTES = 4 * 625  # 624 words and an index, in either order
 
 
@@ -41,6 +43,8 @@ class _Genesis:
 
     is_hooked = False
     seed: bytes | None = None
+    seeds: ClassVar[set[bytes]] = set()
+    """All that this process had: a state that is put back may come from an earlier one."""
     numpy_pristine: bytes | None = None
     numpy_waiting: Mapping[str, Any] | None = None
 
@@ -69,9 +73,29 @@ def install(witness: Witness) -> None:
 
 def seed_genesis(entropy: bytes) -> None:
     """Seed all global generators from the recorded entropy of a run's first moment (32 bytes)."""
-    _Genesis.seed, _Genesis.numpy_waiting = entropy, None
+    _Genesis.seed, _Genesis.seeds, _Genesis.numpy_waiting = entropy, {entropy}, None
     random.seed(_derive(b"random"))
     numpy_random = _numpy()
+    if numpy_random is not None:
+        _seed_numpy(numpy_random)
+
+
+def reseed(entropy: bytes) -> None:
+    """Seed anew what still draws from genesis; what user code seeded itself goes on as it is.
+
+    Which of both it is tells the state: it is looked for among those that the seed leads to.
+    """
+    seeds = {*_Genesis.seeds, entropy}
+    is_ours = any(_is_descendant(_derive(b"random", each)) for each in seeds)
+    numpy_random = _numpy()
+    if numpy_random is not None:
+        state = _to_plain(numpy_random.get_state(legacy=False))
+        of_numpy = [_derive(b"numpy.random", each) for each in seeds]
+        is_numpys = any(_is_descendant_numpy(numpy_random, each, state) for each in of_numpy)
+        _Genesis.numpy_waiting = None if is_numpys else state
+    _Genesis.seed, _Genesis.seeds = entropy, seeds
+    if is_ours:
+        random.seed(_derive(b"random"))
     if numpy_random is not None:
         _seed_numpy(numpy_random)
 
@@ -140,13 +164,24 @@ def _random_state() -> tuple[int, bytes, float | None]:
     return version, struct.pack(f"<{len(words)}I", *words), gauss
 
 
-def _derive(purpose: bytes) -> bytes:
-    assert _Genesis.seed is not None
-    return hashlib.blake2b(_Genesis.seed, digest_size=32, person=purpose).digest()
+def _derive(purpose: bytes, seed: bytes | None = None) -> bytes:
+    seed = seed or _Genesis.seed
+    assert seed is not None
+    return hashlib.blake2b(seed, digest_size=32, person=purpose).digest()
 
 
 def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=8).digest()
+
+
+def _is_descendant(seed: bytes) -> bool:
+    """Tell whether the state comes from this seed and some draws, up to six millions of them."""
+    (*words, _), trial = random.getstate()[1], random.Random(seed)
+    for _ in range(_BLOCKS_MAX):
+        if list(trial.getstate()[1][:-1]) == words:
+            return True
+        trial.getrandbits(_BLOCK_BITS)  # the next 624 words
+    return False
 
 
 # --- numpy ----------------------------------------------------------------------------------------
@@ -168,6 +203,17 @@ def _seed_numpy(numpy_random: Any) -> None:
     if waiting is not None:
         _use_bit_generator(numpy_random, waiting["bit_generator"])
         numpy_random.set_state(_from_plain(waiting))
+
+
+def _is_descendant_numpy(numpy_random: Any, seed: bytes, state: Mapping[str, Any]) -> bool:
+    if state["bit_generator"] != "MT19937":
+        return False
+    trial = numpy_random.RandomState(struct.unpack("<8I", seed))
+    for _ in range(_BLOCKS_MAX):
+        if trial.get_state(legacy=True)[1].tobytes() == state["state"]["key"][1]:
+            return True
+        trial.bytes(_BLOCK_BITS // 8)
+    return False
 
 
 def _use_bit_generator(numpy_random: Any, name: str) -> None:

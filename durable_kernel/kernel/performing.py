@@ -93,7 +93,7 @@ class Performer:
         parent_id = str((self.parent.get("header") or {}).get("msg_id") or "")
         signals_before = self.signals
         kernel.capture.begin(execution, parent_id, is_shown=is_shown)
-        kernel.shell.compile.enter_cell(kernel.run_id, execution.position)
+        kernel.shell.compile.enter_cell(execution.owner, execution.position)
         self.execution, self._has_task = execution, False
         try:
             with execution:

@@ -245,6 +245,7 @@ class Port(Protocol):
     """
 
     run_id: str
+    """As user code sees it at this position: a fork keeps its parent's for what it copied."""
     hosts: HostRules
 
     @property

@@ -108,6 +108,7 @@ class CellExecution:
         port = run.port
         is_crowded = self.history.cell.is_crowded if self.history else port.crowd.has_others
         with port.lock:  # no lane may begin a call between two positions
+            port.run_id = self.owner
             carried = port.carry() if self.history is None else []
             if self.history is None:
                 record = Cell(
@@ -125,6 +126,8 @@ class CellExecution:
         if self.is_open:
             run.port.write(Resumed(position=self.position, wall_ns=run.world.wall_ns()))
         run.begin_cell(self)
+        if (seed := run.outline.lineage.seed_of(self.position)) is not None:
+            run.generators.reseed(seed)
         run.secrets.note_source(self.position, self.request.source)
         self._interrupts_before = run.interrupts.raised_count
         self._started = (_perf_counter(), _process_time())
@@ -133,6 +136,11 @@ class CellExecution:
         self._secrets_before = SECRETS.get()
         SECRETS.set(run.secrets)
         return self
+
+    @property
+    def owner(self) -> str:
+        """The run that the position belongs to, as user code sees it; see `Lineage`."""
+        return self._run.outline.lineage.owner_of(self.position, self._run.run_id)
 
     def _begin(self, record: Cell, *, is_alone: bool) -> None:  # noqa: ARG002 - for inputs
         """Write the beginning. `is_alone`: no other lane writes until it has."""

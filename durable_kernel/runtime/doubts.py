@@ -87,6 +87,7 @@ class Doubts:
             recorded=verdict.call,
             key=key,
             answer=answer,
+            run_id=self._port.own_id,
             found=found,
         )
         queued = self._world.queued_resolution(parked)

@@ -31,6 +31,7 @@ class Parked:
     recorded: CallHistory
     key: StepKey
     answer: AnswerParser | None
+    run_id: str = ""
     found: str = ""
     """What came back when it was repeated unasked, as a clause."""
     _decided: threading.Event = field(default_factory=threading.Event)
@@ -95,7 +96,7 @@ class Parked:
             f"cell {self.position}, effect {self.name}: {announced.label} was announced at {when}, "
             f"and the process died before its answer was recorded. {what_now}{advice(announced)} "
             "Look at the other side, then: "
-            f"`durable resolve {self.lane.port.run_id} {self.name} --retry` makes the call again, "
+            f"`durable resolve {self.run_id} {self.name} --retry` makes the call again, "
             "`--answer FILE` supplies what came back, `--fail` makes the call fail."
         )
 

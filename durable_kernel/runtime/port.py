@@ -82,7 +82,7 @@ class RunPort(Recording):
         hosts: HostRules | None = None,
     ) -> None:
         super().__init__(journal, storing, world=world, interrupts=interrupts)
-        self.run_id = journal.run_id
+        self.run_id = self.own_id = journal.run_id
         self.hosts = hosts or HostRules()
         self.secrets = secrets
         self.latch: Stop | None = None

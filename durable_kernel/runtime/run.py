@@ -345,7 +345,8 @@ class Run:
         )
         self.port.write(record, sync=True)
         # Read again: the outline of this session does not know where its own cells lie.
-        self.outline.waiting = self.read_outline().waiting
+        known = self.read_outline()
+        self.outline.waiting, self.outline.lineage = known.waiting, known.lineage
         self.outline.positions = [
             each for each in self.outline.positions if each.position < position
         ]

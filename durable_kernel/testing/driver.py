@@ -120,7 +120,7 @@ class Driver:
         return committed
 
     def _run_source(self, execution: CellExecution) -> CellResult:
-        name = f"<cell {execution.position} of {self.run.run_id}>"
+        name = f"<cell {execution.position} of {execution.owner}>"
         source = execution.request.source
         before = sys.stdout, sys.stderr
         sys.stdout = _Printing(execution, "stdout", self._show)

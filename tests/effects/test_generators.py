@@ -183,3 +183,32 @@ else:
         text=True,
     )
     return found.stdout.strip()
+
+
+def test_a_new_seed_gives_new_draws_whatever_was_drawn_before() -> None:
+    generators.seed_genesis(bytes(32))
+    _ = [draws() for _ in range(500)]
+    state = generators.save()
+    kept = draws()
+
+    generators.restore(state)
+    generators.reseed(b"1" * 32)
+    found = draws()
+
+    assert all(ours != theirs for ours, theirs in zip(found, kept, strict=True))
+    generators.restore(state)
+    generators.reseed(b"1" * 32)
+    assert draws() == found
+
+
+def test_a_new_seed_leaves_what_user_code_seeded_itself() -> None:
+    generators.seed_genesis(bytes(32))
+    random.seed(7)
+    np.random.seed(7)
+    state = generators.save()
+    kept = draws()
+    generators.restore(state)
+
+    generators.reseed(b"1" * 32)
+
+    assert draws() == kept
