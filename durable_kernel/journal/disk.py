@@ -51,7 +51,15 @@ class Disk(Protocol):
         """Replace `new` atomically."""
         ...
 
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name. OSError where the file system knows no such thing."""
+        ...
+
     def unlink(self, path: Path) -> None: ...
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder."""
+        ...
 
     def make_folder(self, path: Path) -> None:
         """Make one folder for the owner alone; one that is there already is left as it is."""
@@ -88,8 +96,14 @@ class RealDisk:
     def rename(self, old: Path, new: Path) -> None:
         os.replace(old, new)
 
+    def link(self, old: Path, new: Path) -> None:
+        os.link(old, new)
+
     def unlink(self, path: Path) -> None:
         os.unlink(path)
+
+    def remove_folder(self, path: Path) -> None:
+        os.rmdir(path)
 
     def make_folder(self, path: Path) -> None:
         try:

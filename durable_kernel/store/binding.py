@@ -5,10 +5,12 @@ Of several runs that name one kernel or notebook, the one that was bound to it l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from durable_kernel.store.meta import Meta
 from durable_kernel.store.shelf import RunPlace, Shelf
 
-__all__ = ["KERNEL", "NOTEBOOK", "bound_at", "keys_of", "newest_holder"]
+__all__ = ["KERNEL", "NOTEBOOK", "holders", "keys_of", "newest_holder"]
 
 KERNEL = "kernel"
 NOTEBOOK = "notebook"
@@ -22,14 +24,24 @@ def keys_of(meta: Meta) -> list[tuple[str, str]]:
 
 def newest_holder(shelf: Shelf, sort: str, key: str) -> RunPlace | None:
     """Return the live run that was bound to this key last. Looks through all METAs."""
-    holders = [
+    found = [
         place
         for place in shelf.mentioning(key)
         if place.meta.archived_ns is None and (sort, key) in keys_of(place.meta)
     ]
-    return max(holders, key=lambda place: bound_at(sort, place.meta), default=None)
+    return max(found, key=lambda place: _bound_at(sort, place.meta), default=None)
 
 
-def bound_at(sort: str, meta: Meta) -> tuple[int, str]:
+def holders(places: Iterable[RunPlace]) -> dict[tuple[str, str], str]:
+    """Return who has each key. What is archived has none."""
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    for place in places:
+        for sort, key in keys_of(place.meta) if place.meta.archived_ns is None else []:
+            bound = _bound_at(sort, place.meta)
+            newest[sort, key] = max(newest.get((sort, key), bound), bound)
+    return {each: run_id for each, (_, run_id) in newest.items()}
+
+
+def _bound_at(sort: str, meta: Meta) -> tuple[int, str]:
     """Return what orders the runs that have one key."""
     return (meta.kernel_bound_ns if sort == KERNEL else meta.notebook_bound_ns), meta.run_id

@@ -116,6 +116,18 @@ def make_private_folder(path: Path, disk: Disk) -> None:
         disk.sync_folder(path.parent)
 
 
+def remove_tree(folder: Path, disk: Disk) -> None:
+    """Remove a folder and all in it. Raises OSError; what is left then is removed the next time."""
+    with os.scandir(folder) as entries:
+        found = [(Path(entry.path), entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for path, is_folder in found:
+        if is_folder:
+            remove_tree(path, disk)
+        else:
+            disk.unlink(path)
+    disk.remove_folder(folder)
+
+
 def replace_file(path: Path, content: bytes, disk: Disk) -> None:
     """Put `content` in the place of a file, whole or not at all; durable on return. Mode 0600."""
     with explained(path, len(content)), temporary_beside(path, content, disk) as temporary:

@@ -39,6 +39,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "inode": (int,),
     "path": (str,),
     "key_id": _TEXT_OR_NONE,
+    "forked_from": _TEXT_OR_NONE,
+    "secrets_of": _TEXT_OR_NONE,
 }
 
 
@@ -62,6 +64,8 @@ class Meta:
     inode: int = 0
     path: str = ""
     key_id: str | None = None  # names the key that signed this, for people; proves nothing
+    forked_from: str | None = None  # the run that this one's past was copied from
+    secrets_of: str | None = None  # whose keys seal and hide here: what was copied needs them
     version: int = VERSION
 
     @property

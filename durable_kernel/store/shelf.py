@@ -170,6 +170,10 @@ class Shelf:
 
     def make(self, meta: Meta, before_it_appears: Callable[[], None]) -> RunPlace:
         """Make the folder of a run with a free id; it appears with its META, durable on return."""
+        return self.reveal(self.build(meta), before_it_appears)
+
+    def build(self, meta: Meta) -> RunPlace:
+        """Make the folder of a run with a free id, under a hidden name; it has its META."""
         folder = self.runs / meta.run_id
         building = self.runs / f".new-{meta.run_id}-{self._entropy(4).hex()}"
         with explained(building):
@@ -181,11 +185,16 @@ class Shelf:
         with explained(building / META_NAME, len(content)):
             write_new(building / META_NAME, content, self._disk)
             self._disk.sync_folder(building)
+        return RunPlace(meta.run_id, building, meta)
+
+    def reveal(self, built: RunPlace, before_it_appears: Callable[[], None]) -> RunPlace:
+        """Give what was built its name; durable on return."""
         before_it_appears()
+        folder = self.runs / built.run_id
         with explained(folder):
-            self._disk.rename(building, folder)
+            self._disk.rename(built.folder, folder)
             self._disk.sync_folder(self.runs)
-        return RunPlace(meta.run_id, folder, meta)
+        return replace(built, folder=folder)
 
     def write(self, meta: Meta) -> RunPlace:
         """Replace a run's META, signed; durable on return."""

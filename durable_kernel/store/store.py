@@ -32,12 +32,13 @@ from durable_kernel.errors import (
 from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
 from durable_kernel.journal.files import read_regular
 from durable_kernel.store import search
-from durable_kernel.store.binding import KERNEL, NOTEBOOK, bound_at, keys_of, newest_holder
-from durable_kernel.store.files import first_free, held_lock, replace_file
+from durable_kernel.store.binding import KERNEL, NOTEBOOK, holders, keys_of, newest_holder
+from durable_kernel.store.files import first_free, held_lock, remove_tree, replace_file
 from durable_kernel.store.index import Index
-from durable_kernel.store.keys import FRAMES, INBOX, REDACTED, SEALED, TRUST, Keys
+from durable_kernel.store.keys import TRUST, Keys
 from durable_kernel.store.meta import META_NAME, Meta
 from durable_kernel.store.places import check_run_id, default_home, machine_id_of_system, real_path
+from durable_kernel.store.run_keys import RunKeys
 from durable_kernel.store.shelf import RunPlace, Shelf
 from durable_kernel.store.standing import Standing
 from durable_kernel.store.trust import (
@@ -51,7 +52,7 @@ from durable_kernel.store.trust import (
 )
 
 
-class Store:
+class Store(RunKeys):
     """The runs of one user.
 
     Args:
@@ -90,33 +91,6 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.home}>"
-
-    # --- keys ----------------------------------------------------------------------------------
-
-    @property
-    def key_path(self) -> Path:
-        """The key file: DURABLE_KEY_FILE, else `key` in the store. Absolute."""
-        return self._keys.path
-
-    def user_key(self) -> bytes:
-        """Return the user's 32 bytes, created on first use. Raises UsageError: see `keys.py`."""
-        return self._keys.user_key()
-
-    def run_key(self, run_id: str) -> bytes:
-        """Return the 32 bytes that a journal takes as its `key`."""
-        return self._keys.derive(FRAMES, run_id)
-
-    def seal_key(self, run_id: str) -> bytes:
-        """Return the 32 bytes that encrypt the sealed answers of one run."""
-        return self._keys.derive(SEALED, run_id)
-
-    def inbox_key(self, run_id: str) -> bytes | None:
-        """Return the 32 bytes that sign messages to one run; None while the user has no key."""
-        return self._keys.derive(INBOX, run_id) if self._keys.exist() else None
-
-    def redaction_key(self, run_id: str) -> bytes:
-        """Return the 32 bytes that hide request secrets: one looks the same in all of a run."""
-        return self._keys.derive(REDACTED, run_id)
 
     # --- finding -------------------------------------------------------------------------------
 
@@ -239,6 +213,35 @@ class Store:
             elif run_id is None:
                 meta = replace(meta, run_id=self._shelf.free_id(now_ns))
             return self._shelf.make(meta, lambda: self._index_keys(meta))
+
+    def fork(
+        self, parent: RunPlace, fill: Callable[[RunPlace], None], *, notebook: Path | None = None
+    ) -> RunPlace:
+        """Create a run whose past is copied; it appears once `fill` has written its folder.
+
+        Raises as `create`, and what `fill` raises: no run appears then.
+        """
+        now_ns = self._wall_ns()
+        self._shelf.make_folders()
+        meta = Meta(
+            run_id=self._shelf.free_id(now_ns),
+            created_ns=now_ns,
+            notebook=None if notebook is None else real_path(notebook),
+            notebook_bound_ns=now_ns,
+            begun_ns=now_ns,
+            parameters=parent.meta.parameters,
+            forked_from=parent.run_id,
+            secrets_of=parent.meta.secrets_of or parent.run_id,
+        )
+        built = self._shelf.build(meta)
+        try:
+            fill(built)
+            with self._changing():
+                return self._shelf.reveal(built, lambda: self._index_keys(meta))
+        except Exception:
+            with suppress(OSError):
+                remove_tree(built.folder, self._disk)
+            raise
 
     def bind(
         self, place: RunPlace, *, kernel_id: str | None = None, notebook: Path | None = None
@@ -457,17 +460,9 @@ class Store:
 
     def _reindex(self) -> None:
         """Make the index what METAs say. With one that can't be read it is not complete."""
-        newest: dict[tuple[str, str], tuple[int, str]] = {}
-        is_whole = True
-        for place in self.all():
-            is_whole = is_whole and not place.damage
-            if place.meta.archived_ns is not None:
-                continue
-            for sort, key in keys_of(place.meta):
-                bound = bound_at(sort, place.meta)
-                newest[sort, key] = max(newest.get((sort, key), bound), bound)
-        if is_whole:
-            self._index.replace({each: run_id for each, (_, run_id) in newest.items()})
+        places = self.all()
+        if not any(each.damage for each in places):
+            self._index.replace(holders(places))
             self._index.mark_complete(self.runs)
 
     def _successor(self, run_id: str) -> RunPlace | None:

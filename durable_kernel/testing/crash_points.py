@@ -168,9 +168,17 @@ class CrashDisk:
         if BLOBS_NAME in new.parts:
             self._reach("blob.named", nothing)
 
+    def link(self, old: Path, new: Path) -> None:
+        self._at_opening()
+        self._real.link(old, new)
+
     def unlink(self, path: Path) -> None:
         self._at_opening()
         self._real.unlink(path)
+
+    def remove_folder(self, path: Path) -> None:
+        self._at_opening()
+        self._real.remove_folder(path)
 
     def make_folder(self, path: Path) -> None:
         self._at_opening()

@@ -161,6 +161,16 @@ class FaultyDisk:
 
         self._names.append(_Rename(new.parent, undo))
 
+    def link(self, old: Path, new: Path) -> None:
+        self._strike("link")
+        self._real.link(old, new)
+        self._names.append(_Rename(new.parent, lambda: new.unlink(missing_ok=True)))
+
+    def remove_folder(self, path: Path) -> None:
+        self._strike("remove_folder")
+        self._real.remove_folder(path)
+        self._names.append(_Rename(path.parent, lambda: path.mkdir(mode=0o700)))
+
     def unlink(self, path: Path) -> None:
         self._strike("unlink")
         content = path.read_bytes()
