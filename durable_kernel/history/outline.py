@@ -24,8 +24,10 @@ from durable_kernel.history.records import (
     Choice,
     Committed,
     Crossed,
+    Cut,
     Finished,
     Forked,
+    Kept,
     Loaded,
     Opened,
     Record,
@@ -51,6 +53,8 @@ _OUTLINED = frozenset(
         Called,
         Settled,
         Crossed,
+        Cut,
+        Kept,
         Committed,
         Resolved,
         Branched,
@@ -84,6 +88,9 @@ class PositionOutline:
     attempts: int = 1
     committed: Committed | None = None
     crossings: list[Crossed] = field(default_factory=list)
+    kept: Kept | None = None
+    cut: Cut | None = None
+    """A signal broke into the computing of its last attempt."""
     loads: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, path and digest of the project code that it loaded, in order."""
     pending: dict[tuple[str, int], Announced] = field(default_factory=dict)
@@ -145,6 +152,18 @@ class PositionOutline:
                 self.pending[place] = announced
         self.calls += record.count
         self.reused += record.count
+
+    def note(self, record: Crossed | Cut | Kept | Loaded) -> None:
+        """Take what is known of the position beside its calls."""
+        match record:
+            case Crossed():
+                self.crossings.append(record)
+            case Cut():
+                self.cut = record
+            case Kept():
+                self.kept = record
+            case Loaded():
+                self.loads.append((record.name, record.path, record.digest))
 
     def unsettle(self, record: Unsettled) -> None:
         """Let a pending call not be repeated unasked again."""
@@ -321,6 +340,7 @@ class Outline:
         match record:
             case Resumed():
                 current.attempts += 1
+                current.cut = None
             case Announced():
                 current.pending[record.lane, record.ordinal] = record
                 current.calls += 1
@@ -338,10 +358,8 @@ class Outline:
                 current.withdraw(record)
             case Resolved(choice=choice) if choice != Choice.RETRY:
                 current.pending.pop((record.lane, record.ordinal), None)
-            case Crossed():
-                current.crossings.append(record)
-            case Loaded():
-                current.loads.append((record.name, record.path, record.digest))
+            case Crossed() | Cut() | Kept() | Loaded():
+                current.note(record)
             case Committed():
                 current.committed = record
                 # What other lanes have under way goes on behind the cell.

@@ -20,9 +20,11 @@ from durable_kernel.history.records import (
     Cell,
     Committed,
     Crossed,
+    Cut,
     Finished,
     Forked,
     Head,
+    Kept,
     Loaded,
     Noted,
     Observed,
@@ -67,6 +69,8 @@ _ALL: tuple[type[Record], ...] = (
     Called,
     Loaded,
     Forked,
+    Kept,
+    Cut,
 )
 _TYPES: dict[int, type[Record]] = {each.CODE: each for each in _ALL}
 
@@ -88,6 +92,7 @@ _VALUES: dict[type[Record], Callable[[Any], tuple[Any, ...]]] = {
     cls: attrgetter(*names) for cls, names in _NAMES.items()
 }
 _VALUES[Noted] = lambda record: (record.sentence,)  # `attrgetter` of one name gives the bare value
+_VALUES[Cut] = lambda record: (record.by,)
 _LAST_DEFAULTS = {cls: _defaults(cls)[::-1] for cls in _TYPES.values()}
 
 

@@ -472,3 +472,25 @@ class Forked(Record):
     """32 bytes that seed the generators anew where `position` begins."""
     lineage: list[list[Any]] = field(default_factory=list)
     """[first position, run id] of the runs that the positions before belong to, in order."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept(Record):
+    """The names that a cell changed and that executing it again would not bring back (H16)."""
+
+    CODE: ClassVar[int] = 24
+    names: list[str]
+    gone: list[str] = field(default_factory=list)
+    refused: list[list[str]] = field(default_factory=list)
+    """[name, reason] of what could not be kept."""
+    blobs: list[list[Any]] = field(default_factory=list)
+    """The pieces of one pickle, each a Sealed: [digest, size, codec]."""
+    generators: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Cut(Record):
+    """A signal broke into the computing of the cell here; no further attempt does the same."""
+
+    CODE: ClassVar[int] = 25
+    by: str

@@ -28,7 +28,9 @@ from durable_kernel.history.records import (
     Choice,
     Committed,
     Crossed,
+    Cut,
     Head,
+    Kept,
     Loaded,
     Noted,
     Observed,
@@ -119,6 +121,8 @@ class PositionHistory:
         self.notes: list[str] = []
         self.loads: list[Loaded] = []
         self.crossings: list[Crossed] = []
+        self.kept: Kept | None = None
+        self.cut: Cut | None = None
         self.committed: Committed | None = None
         self.attempts = 1
         self._before_interruption: dict[tuple[str, int], _Lengths] = {}
@@ -191,18 +195,28 @@ class PositionHistory:
                     self.outputs.append(record)
             case Noted():
                 self.notes.append(record.sentence)
-            case Loaded():
-                self.loads.append(record)
-            case Crossed():
-                self.crossings.append(record)
+            case Crossed() | Cut() | Kept() | Loaded():
+                self._note(record)
             case Committed():
                 self.committed = record
             case Resumed():
                 self.attempts += 1
+                self.cut = None
                 self.superseded, self.outputs = self.outputs, []
                 self.notes = []
             case _:
                 self._add_to_call(record)
+
+    def _note(self, record: Crossed | Cut | Kept | Loaded) -> None:
+        match record:
+            case Crossed():
+                self.crossings.append(record)
+            case Cut():
+                self.cut = record
+            case Kept():
+                self.kept = record
+            case Loaded():
+                self.loads.append(record)
 
     def _look_out(self, record: Record) -> None:
         """Keep in mind the call whose answer arrives, until anything else is recorded."""
