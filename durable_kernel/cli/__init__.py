@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from durable_kernel.cli import install, log, ls, resolve, run, show, trust
+from durable_kernel.cli import fork, install, log, ls, resolve, run, show, trust
 from durable_kernel.cli.console import stderr
 from durable_kernel.errors import DurableError
 from durable_kernel.headless import EXIT_OF_ERROR, Exit
@@ -28,6 +28,7 @@ app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("log")(log.log)
 app.command("resolve")(resolve.resolve)
+app.command("fork")(fork.fork)
 app.command("trust")(trust.trust)
 app.command("install")(install.install)
 

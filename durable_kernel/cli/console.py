@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from durable_kernel.store import Store
@@ -21,6 +22,7 @@ __all__ = [
     "age",
     "open_store",
     "print_json",
+    "say",
     "stderr",
     "stdout",
     "table",
@@ -57,6 +59,11 @@ def open_store() -> Store:
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def say(sentence: str) -> None:
+    """Print a sentence as it is: what looks like markup or a command to the terminal is shown."""
+    stdout().print(escape(visible(sentence)), soft_wrap=True, highlight=False)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

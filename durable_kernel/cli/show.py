@@ -54,6 +54,9 @@ def show(
         f"[bold]{place.run_id}[/]  {escape(str(place.meta.notebook or ''))}  "
         f"[bold]{summed.status}[/]"
     )
+    if place.meta.forked_from:
+        at = outline.lineage.forks[-1].position if outline.lineage else 0
+        console.print(f"forked from {escape(place.meta.forked_from)}, before cell {at}")
     if not place.is_signed:
         console.print(
             "[bold yellow]foreign[/]: META is not signed with your key. Nothing of this run is "
@@ -87,6 +90,7 @@ def _document(
         **outline_view(outline),
         **asdict(summed),
         "folder": str(place.folder),
+        "forked_from": place.meta.forked_from,
         "is_meta_signed": place.is_signed,
         "queued_decisions": [{"effect": each.effect, "choice": each.choice} for each in queued],
         "refused_messages": [

@@ -1,1 +1,5 @@
-"""Runs that leave this machine: export, import, verify, diff and fork."""
+"""Runs that leave this machine or their own past: export, import, verify, diff and fork."""
+
+from durable_kernel.sharing.forking import Fork, fork_run
+
+__all__ = ["Fork", "fork_run"]

@@ -33,7 +33,7 @@ from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
 from durable_kernel.journal.files import read_regular
 from durable_kernel.store import search
 from durable_kernel.store.binding import KERNEL, NOTEBOOK, holders, keys_of, newest_holder
-from durable_kernel.store.files import first_free, held_lock, remove_tree, replace_file
+from durable_kernel.store.files import explained, first_free, held_lock, remove_tree, replace_file
 from durable_kernel.store.index import Index
 from durable_kernel.store.keys import TRUST, Keys
 from durable_kernel.store.meta import META_NAME, Meta
@@ -235,7 +235,8 @@ class Store(RunKeys):
         )
         built = self._shelf.build(meta)
         try:
-            fill(built)
+            with explained(built.folder):
+                fill(built)
             with self._changing():
                 return self._shelf.reveal(built, lambda: self._index_keys(meta))
         except Exception:
