@@ -235,6 +235,31 @@ class TaintedPositionError(RunError):
         )
 
 
+class CutPositionError(TaintedPositionError):
+    """A signal cut the cell while it computed: executing it again would come out otherwise (H16).
+
+    `unkept`: which of its names are not in the journal, and why; empty if none are.
+    """
+
+    def __init__(self, position: int, unkept: str = "") -> None:
+        super().__init__(position, (unkept,))
+        self.args = (position, unkept)
+        self.unkept = unkept
+
+    def __str__(self) -> str:
+        kept = "What it left was not kept: its process died before that."
+        partly = ""
+        if self.unkept:
+            kept = f"What it left is not all kept ({self.unkept})."
+            partly = "; `%durable restore --partly` takes what was kept, and the other names away"
+        return (
+            f"the cell at position {self.position} was interrupted in the middle of computing, and "
+            f"would not stop there again. {kept} `%durable restore --redo` (or `durable run "
+            f"--redo`) executes it again, to its end{partly}; `%durable restore --without` goes on "
+            "with the state before it; `%durable fresh` starts a new run."
+        )
+
+
 class PoisonedPositionError(RunError):
     """A position ended its process several times in a row. `memory`: a clause, or empty."""
 

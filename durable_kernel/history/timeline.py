@@ -127,6 +127,7 @@ class PositionHistory:
         self.attempts = 1
         self._before_interruption: dict[tuple[str, int], _Lengths] = {}
         self._unseen: tuple[CallHistory, _Lengths] | None = None
+        self._is_stopped = False
 
     @classmethod
     def of(
@@ -156,6 +157,13 @@ class PositionHistory:
     def is_input(self) -> bool:
         """True when it is no cell: a tool's request, or a widget's message."""
         return bool(self.cell.kind)
+
+    @property
+    def was_cut(self) -> bool:
+        """True when a signal broke into its computing, and that was not the stop of its kernel."""
+        if self.committed is not None:
+            return self.committed.inexact
+        return self.cut is not None and not self._is_stopped
 
     @property
     def is_tainted(self) -> bool:
@@ -201,7 +209,7 @@ class PositionHistory:
                 self.committed = record
             case Resumed():
                 self.attempts += 1
-                self.cut = None
+                self.cut, self._is_stopped = None, False
                 self.superseded, self.outputs = self.outputs, []
                 self.notes = []
             case _:
@@ -258,6 +266,8 @@ class PositionHistory:
                 call.announced = record.put_on(call.announced)
             case Withdrawn():
                 self._withdraw(record)
+            case Shutdown() if record.position == self.position:
+                self._is_stopped = True
             case Resolved() if record.position == self.position:
                 call = self.calls[record.lane][record.ordinal]
                 call.resolved = record

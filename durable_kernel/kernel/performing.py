@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ipykernel.jsonutil import json_clean
 
 from durable_kernel.errors import Stop
 from durable_kernel.history import COMM
+from durable_kernel.kernel.emptying import emptied, take_results
 from durable_kernel.kernel.streams import DrainableStream
 from durable_kernel.runtime import CellExecution, CellRequest, CellResult
 
@@ -95,9 +97,14 @@ class Performer:
         kernel.capture.begin(execution, parent_id, is_shown=is_shown)
         kernel.shell.compile.enter_cell(execution.owner, execution.position)
         self.execution, self._has_task = execution, False
+        if kernel.run is not None:
+            kernel.run.keeping.watch(kernel.shell.user_ns, partial(take_results, kernel.shell))
         try:
             with execution:
-                reply = kernel.capture.redacted(await self._run_stock(asked))
+                with emptied(kernel.shell, execution):
+                    reply = kernel.capture.redacted(await self._run_stock(asked))
+                if execution.is_kept:
+                    execution.bring_back()
                 await execution.drain_async()
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over; nothing to interrupt
             was_interrupted = self.signals != signals_before

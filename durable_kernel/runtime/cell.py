@@ -20,10 +20,25 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from durable_kernel.errors import JournalError, JournalFullError, RunSuspendedError, Stop
-from durable_kernel.history import Cell, Committed, PositionHistory, Resumed, Withdrawn
+from durable_kernel.errors import (
+    DurableError,
+    JournalError,
+    JournalFullError,
+    RunSuspendedError,
+    Stop,
+)
+from durable_kernel.history import (
+    Cell,
+    Committed,
+    Kept,
+    PositionHistory,
+    Record,
+    Resumed,
+    Withdrawn,
+)
 from durable_kernel.ports import SECRETS, entered
 from durable_kernel.replay import Donor, PositionReplay
+from durable_kernel.runtime.keeping import is_brought_back, unkept_sentence
 from durable_kernel.runtime.parking import effect_name
 
 if TYPE_CHECKING:
@@ -99,6 +114,7 @@ class CellExecution:
         self.is_replay = history is not None and history.committed is not None
         self.is_open = history is not None and history.committed is None
         self.is_committed = self.is_replay
+        self.is_kept = history is not None and is_brought_back(history, partly=run.settings.partly)
         self._run = run
         self._produced: list[tuple[str, Any]] = []
 
@@ -129,6 +145,7 @@ class CellExecution:
         if (seed := run.outline.lineage.seed_of(self.position)) is not None:
             run.generators.reseed(seed)
         run.secrets.note_source(self.position, self.request.source)
+        run.keeping.begin()
         self._interrupts_before = run.interrupts.raised_count
         self._started = (_perf_counter(), _process_time())
         self._entered = entered(self._lane)
@@ -247,13 +264,37 @@ class CellExecution:
         try:
             if self.donor is not None:
                 run.tell_reuse(self.donor, self.position, is_ok=result.status == "ok")
-            port.write(self._commit(result), sync=True)
+            port.write(*self._commit(result), sync=True)
         except JournalError as error:
             port.set_latch(_stopped(self.position, error))
             return False
         self.is_committed = True
         run.committed(self)
         return True
+
+    def bring_back(self) -> None:
+        """Bind what the cell left, in place of executing it (H16). Inside its context."""
+        run, history = self._run, self.history
+        assert history is not None, "what was kept is recorded"
+        assert history.kept is not None, "as `is_kept` says"
+        try:
+            for call in (each for calls in history.calls.values() for each in calls):
+                if call.settled is not None and call.settled.secrets:
+                    run.storing.outcome(call)  # what it told is secret here, too
+            run.world.is_loading = True
+            with contextlib.suppress(Stop):  # the latch says it
+                run.keeping.bring_back(history)
+            run.generators.restore(history.kept.generators or run.generators.save())
+        except DurableError as error:
+            run.port.set_latch(
+                RunSuspendedError(
+                    f"cell {self.position} was interrupted in the middle of computing, and what it "
+                    f"left can't be brought back: {error}. The journal is as it was. Restart the "
+                    "kernel when that is mended, or begin anew with `%durable fresh`."
+                )
+            )
+        finally:
+            run.world.is_loading = False
 
     def _withdraw(self, interruption: tuple[str, int]) -> bool:
         """Put the call in doubt again and stop: nobody caught RequestInterrupted (H4)."""
@@ -287,6 +328,9 @@ class CellExecution:
 
     def _finish_replay(self) -> bool:
         run = self._run
+        if self.is_kept:
+            run.replayed(self)
+            return True
         unmet = run.port.replay.unmet_by("")
         if unmet is not None:
             run.diverged(unmet)
@@ -339,14 +383,15 @@ class CellExecution:
                     "recorded readings, then the last one again."
                 )
 
-    def _commit(self, result: CellResult) -> Committed:
+    def _commit(self, result: CellResult) -> list[Record]:
         run = self._run
         wall, cpu = self._started
         is_cancelled_elsewhere = result.status == "interrupted" and run.port.cut_call is None
+        is_inexact = self._was_interrupted_elsewhere() or is_cancelled_elsewhere
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
             1 if sys.platform == "darwin" else 1024
         )
-        return Committed(
+        committed = Committed(
             position=self.position,
             status="ok" if result.status == "ok" else "error",
             wall_ns=run.world.wall_ns(),
@@ -360,10 +405,24 @@ class CellExecution:
             },
             counts=dict(run.port.counts),
             reply=result.reply,
-            inexact=self._was_interrupted_elsewhere() or is_cancelled_elsewhere,
+            inexact=is_inexact,
             asked_exit=result.asked_exit,
             packages=run.modules.packages.imported(),
         )
+        kept = self._keep() if is_inexact else None
+        return [committed] if kept is None else [kept, committed]
+
+    def _keep(self) -> Kept | None:
+        """Store the names that it changed. Says what can't be: the run stops here then."""
+        run = self._run
+        kept = run.keeping.keep(
+            self.request.source,
+            run.generators.save(),
+            has_others=run.port.crowd.has_others_than(self._lane),
+        )
+        if kept is not None and kept.refused:
+            run.tell(unkept_sentence(self.position, kept))
+        return kept
 
 
 def _stopped(position: int, error: JournalError) -> RunSuspendedError:

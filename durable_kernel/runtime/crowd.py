@@ -107,6 +107,10 @@ class Crowd:
         """Tell whether lanes of earlier positions are left."""
         return any(not each.has_ended for each in self.turnstile.lanes)
 
+    def has_others_than(self, main: Lane) -> bool:
+        """Tell whether other lanes than the cell's own go on."""
+        return any(not each.has_ended for each in self.turnstile.lanes if each is not main)
+
     def spawn(self, parent: Lane, kind: str, make: Callable[[], Lane]) -> Lane:
         with self.port.lock:
             parent.spawned += 1

@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
-from durable_kernel.errors import BranchRefusedError, PoisonedPositionError, TaintedPositionError
+from durable_kernel.errors import (
+    BranchRefusedError,
+    CutPositionError,
+    PoisonedPositionError,
+    TaintedPositionError,
+)
 from durable_kernel.history import Outline, PositionHistory, PositionOutline
 from durable_kernel.replay import Donor
 from durable_kernel.runtime.answering import is_live_cell
 from durable_kernel.runtime.cell import CellRequest
+from durable_kernel.runtime.keeping import is_brought_back, unkept
 from durable_kernel.runtime.settings import Settings
 from durable_kernel.runtime.starting import Beginning, Start
 
@@ -68,16 +74,17 @@ def require_untainted(history: PositionHistory, settings: Settings) -> None:
 
 
 def require_repeatable(history: PositionHistory, settings: Settings) -> None:
-    """Refuse to replay a position that can't be executed again as it was, unless `redo` says so."""
-    if settings.redo:
+    """Refuse to replay a position that can't be executed again as it was, unless `redo` says so.
+
+    One whose names were kept is not executed again: they are bound.
+    """
+    if settings.redo or is_brought_back(history, partly=settings.partly):
         return
     if history.is_tainted:
         raise TaintedPositionError(history.position, _crossed(history))
-    if history.committed is not None and history.committed.inexact:
-        raise TaintedPositionError(
-            history.position,
-            ("it was interrupted in the middle of computing, which can't be reproduced",),
-        )
+    if history.was_cut:
+        unknown = "nobody said where its names are" if history.committed is not None else ""
+        raise CutPositionError(history.position, unkept(history.kept) if history.kept else unknown)
 
 
 def require_sound(history: PositionHistory, beginning: Beginning, settings: Settings) -> None:

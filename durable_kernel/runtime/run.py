@@ -38,6 +38,7 @@ from durable_kernel.runtime.finding import Found
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.keeping import Keeping
 from durable_kernel.runtime.modules import ProjectModules, explaining_edits
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
@@ -92,6 +93,9 @@ class Run:
         self.world = surroundings.world
         self.generators = surroundings.generators
         self.storing = Storing(records, journal.blobs, self.secrets)
+        bound = settings.kept_max_bytes
+        note = self.secrets.note_variable
+        self.keeping = Keeping(records, journal.blobs, note, bytes_max=bound)
         self.plan = Plan.of(outline)
         self._surroundings = surroundings
         self._store = store

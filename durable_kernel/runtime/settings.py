@@ -19,6 +19,7 @@ from durable_kernel.journal import Level
 from durable_kernel.ports import ANY_CALL, PUT_S, HostRules, Preset
 from durable_kernel.replay import InDoubtPolicy
 from durable_kernel.runtime.budget import JOURNAL_BYTES_MAX
+from durable_kernel.runtime.keeping import KEPT_BYTES_MAX
 
 __all__ = ["Resume", "Settings"]
 
@@ -44,7 +45,8 @@ class Resume(StrEnum):
 class Settings:
     """One run's settings.
 
-    `redo` allows tainted and inexact positions to be executed again; `repeat_acts` allows a branch
+    `redo` allows tainted and inexact positions to be executed again; `partly` restores of an
+    inexact one what could be kept, and takes the other names away; `repeat_acts` allows a branch
     that leaves acts behind. Both are explicit decisions of a user, never defaults. `hosts` says
     which calls may be repeated unasked, and which get an Idempotency-Key: none unless listed.
     `poison_s`: a cell that ends its process twice within so many seconds of its own is not executed
@@ -57,11 +59,13 @@ class Settings:
     in_doubt: InDoubtPolicy = InDoubtPolicy.ASK
     resume: Resume = Resume.EAGER
     redo: bool = False
+    partly: bool = False
     repeat_acts: bool = False
     replay_ask_s: float = REPLAY_ASK_S
     poison_s: float = POISON_S
     hosts: HostRules = field(default_factory=HostRules)
     journal_max_bytes: int = JOURNAL_BYTES_MAX
+    kept_max_bytes: int = KEPT_BYTES_MAX
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -81,6 +85,7 @@ class Settings:
             ),
             poison_s=_number("DURABLE_POISON_S", environ.get("DURABLE_POISON_S") or str(POISON_S)),
             journal_max_bytes=_bytes(environ, "DURABLE_JOURNAL_MAX_BYTES", JOURNAL_BYTES_MAX),
+            kept_max_bytes=_bytes(environ, "DURABLE_KEPT_MAX_BYTES", KEPT_BYTES_MAX),
         )
 
 

@@ -68,6 +68,8 @@ class World:
         self._generators = generators
         self.read_wall_ns = wall_ns
         self._port: Blamed | None = None
+        self.is_loading = False
+        """Values of cells are made again, which runs their code without a lane."""
         self._inbox: Inbox | None = None
         self._kernel_threads = frozenset(thread.ident for thread in threading.enumerate())
         self._threads_of_cells: WeakSet[threading.Thread] = WeakSet()
@@ -227,7 +229,7 @@ class World:
 
     def _is_users(self) -> bool:
         """Tell whether a cell, or a thread that a cell started, is what is running."""
-        if CURRENT_LANE.get() is not None:
+        if CURRENT_LANE.get() is not None or self.is_loading:
             return True
         ident = threading.get_ident()
         if ident == self._main or ident in self._kernel_threads:

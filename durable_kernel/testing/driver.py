@@ -53,6 +53,7 @@ class Driver:
     ) -> None:
         self.run = run
         self.namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+        run.keeping.watch(self.namespace)
         self._show = show
         self._status = "ok"
         self._probe = probe or (lambda _point: None)
@@ -108,7 +109,11 @@ class Driver:
     def _execute(self, execution: CellExecution) -> bool:
         with execution:
             execution.enter_task()
-            result = self._run_source(execution)
+            if execution.is_kept:
+                execution.bring_back()
+                result = CellResult("ok")
+            else:
+                result = self._run_source(execution)
             execution.drain()
             self._probe("commit")
             committed = execution.finish(result)

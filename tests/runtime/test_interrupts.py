@@ -8,7 +8,7 @@ from contextvars import Context
 
 import pytest
 
-from durable_kernel.errors import TaintedPositionError
+from durable_kernel.errors import CutPositionError
 from durable_kernel.runtime.interrupts import Interrupts
 from tests.runtime.notebooks import Notebook, Service, interrupt_main
 
@@ -76,9 +76,11 @@ def test_an_interrupt_of_a_sleep_replays_exactly(notebook: Notebook) -> None:
 def test_an_interrupt_elsewhere_makes_the_cell_inexact(notebook: Notebook) -> None:
     """H16: computing was cut anywhere; re-execution would not stop there. Recovery asks."""
     notebook.names["interrupt"] = interrupt_main
-    notebook.lived("try:\n    interrupt()\nexcept KeyboardInterrupt: pass", "y = 1")
+    notebook.lived(
+        "try:\n    x = (n for n in 'ab'); interrupt()\nexcept KeyboardInterrupt: pass", "y = 1"
+    )
 
-    with notebook.session() as session, pytest.raises(TaintedPositionError, match="interrupted"):
+    with notebook.session() as session, pytest.raises(CutPositionError, match="generator"):
         session.recover()
 
     assert "y" not in session.namespace
