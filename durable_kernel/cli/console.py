@@ -6,6 +6,8 @@ import json
 import re
 import time
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +23,10 @@ __all__ = [
     "RunArgument",
     "age",
     "open_store",
+    "patience",
     "print_json",
     "say",
+    "size",
     "stderr",
     "stdout",
     "table",
@@ -38,6 +42,7 @@ RunArgument = Annotated[
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _OBEYED = re.compile(r"(\x1b\[[0-9;]*m|\r(?=[^\n]|$)|\r\n)")
+_PATIENCE_S = 2.0
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -98,6 +103,37 @@ def age(wall_ns: int) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{max(seconds, 0):.0f} s ago"
+
+
+def size(size_bytes: int) -> str:
+    """Write a size for people, in SI units."""
+    amount = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:  # noqa: PLR2004 - SI units
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+@contextmanager
+def patience() -> Iterator[Callable[[str], None]]:
+    """Give a function that tells what is being done; it is shown once that took two seconds."""
+    status = stderr().status("")
+    begun_s, is_shown = time.monotonic(), False
+
+    def tell(sentence: str) -> None:
+        nonlocal is_shown
+        if not is_shown and time.monotonic() - begun_s > _PATIENCE_S:
+            is_shown = True
+            status.start()
+        if is_shown:
+            status.update(escape(sentence))
+
+    try:
+        yield tell
+    finally:
+        if is_shown:
+            status.stop()
 
 
 def shortened(path: str | None) -> str:

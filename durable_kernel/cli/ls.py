@@ -12,6 +12,7 @@ from durable_kernel.cli.console import (
     open_store,
     print_json,
     shortened,
+    size,
     stdout,
     table,
 )
@@ -48,16 +49,7 @@ def ls(as_json: JsonFlag = False) -> None:
             f"[{colour}]{each.status}[/]" + (" (archived)" if each.archived_ns else ""),
             str(each.cells),
             str(each.calls) + (f" ({each.reused:,} reused)" if each.reused else ""),
-            _size(each.size_bytes),
+            size(each.size_bytes),
             age(each.last_activity_ns),
         )
     stdout().print(drawn)
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - SI units
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

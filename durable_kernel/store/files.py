@@ -121,10 +121,11 @@ def remove_tree(folder: Path, disk: Disk) -> None:
     with os.scandir(folder) as entries:
         found = [(Path(entry.path), entry.is_dir(follow_symlinks=False)) for entry in entries]
     for path, is_folder in found:
-        if is_folder:
-            remove_tree(path, disk)
-        else:
-            disk.unlink(path)
+        with suppress(FileNotFoundError):  # somebody else removes it, too
+            if is_folder:
+                remove_tree(path, disk)
+            else:
+                disk.unlink(path)
     disk.remove_folder(folder)
 
 

@@ -210,6 +210,15 @@ class Shelf:
         with explained(path), suppress(FileNotFoundError):
             self._disk.rename(path, path.with_name(f"{META_NAME}.damaged"))
 
+    def hide(self, run_id: str) -> Path:
+        """Give a run's folder a hidden name, and return it; durable on return."""
+        folder = self.runs / run_id
+        hidden = self.runs / f".gone-{run_id}-{self._entropy(4).hex()}"
+        with explained(folder):
+            self._disk.rename(folder, hidden)
+            self._disk.sync_folder(self.runs)
+        return hidden
+
     # --- who and where -------------------------------------------------------------------------
 
     def _is_own(self, run_id: str, signed: SignedFile) -> bool:

@@ -299,6 +299,13 @@ class Store(RunKeys):
             self._index_keys(meta)
             return self._shelf.write(meta)
 
+    def hide(self, place: RunPlace) -> Path:
+        """Let nothing find a run, which the caller holds locked; returns its folder, to delete."""
+        with self._changing(keeps_index=False):
+            for sort, key in keys_of(place.meta):
+                self._index.drop(sort, key, place.run_id)
+            return self._shelf.hide(place.run_id)
+
     def bring_back(self, place: RunPlace) -> RunPlace | None:
         """Revive the run whose place this one took, and put this one away; None: there is none.
 
