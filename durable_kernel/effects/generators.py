@@ -27,11 +27,24 @@ from typing import Any, ClassVar
 
 import wrapt
 
+from durable_kernel.effects import shared_generators
+from durable_kernel.effects.shared_generators import share, unshare
 from durable_kernel.ports import Witness
 
-__all__ = ["fingerprint", "install", "reseed", "restore", "save", "seed_genesis"]
+__all__ = [
+    "fingerprint",
+    "install",
+    "reseed",
+    "restore",
+    "save",
+    "seed_genesis",
+    "share",
+    "unshare",
+]
 
 _PRISTINE = bytes(8)
+# Asked themselves: the functions of the modules may be stand-ins, which wait for their turn.
+_shared: Any = random._inst
 _HEADER_BYTES = object.__basicsize__  # reference count and type
 _BLOCK_BITS = 32 * 624
 _BLOCKS_MAX = 10_000
@@ -69,12 +82,13 @@ def install(witness: Witness) -> None:
     if not _Genesis.is_hooked:  # a second hook would seed again what the first one has restored
         _Genesis.is_hooked = True
         wrapt.register_post_import_hook(_seed_numpy, "numpy.random")
+        shared_generators.install()
 
 
 def seed_genesis(entropy: bytes) -> None:
     """Seed all global generators from the recorded entropy of a run's first moment (32 bytes)."""
     _Genesis.seed, _Genesis.seeds, _Genesis.numpy_waiting = entropy, {entropy}, None
-    random.seed(_derive(b"random"))
+    _shared.seed(_derive(b"random"))
     numpy_random = _numpy()
     if numpy_random is not None:
         _seed_numpy(numpy_random)
@@ -89,13 +103,13 @@ def reseed(entropy: bytes) -> None:
     is_ours = any(_is_descendant(_derive(b"random", each)) for each in seeds)
     numpy_random = _numpy()
     if numpy_random is not None:
-        state = _to_plain(numpy_random.get_state(legacy=False))
+        state = _to_plain(_legacy(numpy_random).get_state(legacy=False))
         of_numpy = [_derive(b"numpy.random", each) for each in seeds]
         is_numpys = any(_is_descendant_numpy(numpy_random, each, state) for each in of_numpy)
         _Genesis.numpy_waiting = None if is_numpys else state
     _Genesis.seed, _Genesis.seeds = entropy, seeds
     if is_ours:
-        random.seed(_derive(b"random"))
+        _shared.seed(_derive(b"random"))
     if numpy_random is not None:
         _seed_numpy(numpy_random)
 
@@ -118,7 +132,7 @@ def _save() -> dict[str, Any]:
         if _Genesis.numpy_waiting is not None:
             state["numpy"] = _Genesis.numpy_waiting
     elif _numpy_fingerprint(numpy_random) != _PRISTINE:
-        state["numpy"] = _to_plain(numpy_random.get_state(legacy=False))
+        state["numpy"] = _to_plain(_legacy(numpy_random).get_state(legacy=False))
     return state
 
 
@@ -131,7 +145,7 @@ def restore(state: Mapping[str, Any]) -> None:
     if _Known.state is state:
         return
     version, words, gauss = state["random"]
-    random.setstate((version, struct.unpack(f"<{len(words) // 4}I", words), gauss))
+    _shared.setstate((version, struct.unpack(f"<{len(words) // 4}I", words), gauss))
     _Genesis.numpy_waiting = state.get("numpy")
     numpy_random = _numpy()
     if numpy_random is not None:
@@ -160,7 +174,7 @@ def _fingerprint() -> bytes:
 
 
 def _random_state() -> tuple[int, bytes, float | None]:
-    version, words, gauss = random.getstate()
+    version, words, gauss = _shared.getstate()
     return version, struct.pack(f"<{len(words)}I", *words), gauss
 
 
@@ -193,16 +207,21 @@ def _numpy() -> Any:
     return module if hasattr(module, "get_state") else None
 
 
+def _legacy(numpy_random: Any) -> Any:
+    """Return the generator behind the functions of `numpy.random`."""
+    return numpy_random.mtrand._rand
+
+
 def _seed_numpy(numpy_random: Any) -> None:
     """Bring the global generator to the state that waits for it, or to genesis."""
     if _Genesis.seed is not None:
         _use_bit_generator(numpy_random, "MT19937")
-        numpy_random.seed(struct.unpack("<8I", _derive(b"numpy.random")))
+        _legacy(numpy_random).seed(struct.unpack("<8I", _derive(b"numpy.random")))
         _Genesis.numpy_pristine = _digest_numpy(numpy_random)
     waiting, _Genesis.numpy_waiting = _Genesis.numpy_waiting, None
     if waiting is not None:
         _use_bit_generator(numpy_random, waiting["bit_generator"])
-        numpy_random.set_state(_from_plain(waiting))
+        _legacy(numpy_random).set_state(_from_plain(waiting))
 
 
 def _is_descendant_numpy(numpy_random: Any, seed: bytes, state: Mapping[str, Any]) -> bool:
@@ -228,7 +247,7 @@ def _numpy_fingerprint(numpy_random: Any) -> bytes:
 
 
 def _digest_numpy(numpy_random: Any) -> bytes:
-    return _digest(_flat(numpy_random.get_state(legacy=False)))
+    return _digest(_flat(_legacy(numpy_random).get_state(legacy=False)))
 
 
 def _flat(state: Any) -> bytes:
@@ -268,17 +287,16 @@ def _mark() -> tuple[Any, ...] | None:
     """Copy the memory that holds the states. None: it can't be found, so nothing is known."""
     if not _is_random_readable():
         return None
-    shared: Any = random._inst
     of_numpy: tuple[bytes, ...] = ()
     numpy_random = _numpy()
     if numpy_random is not None:
-        twister = numpy_random.random.__self__._bit_generator
+        twister = _legacy(numpy_random)._bit_generator
         if type(twister).__name__ != "MT19937" or not _is_numpy_readable(numpy_random):
             return None
-        of_numpy = _numpy_memory(numpy_random.random.__self__, twister)
+        of_numpy = _numpy_memory(_legacy(numpy_random), twister)
     return (
-        _memory(shared, _TWISTER_BYTES),
-        shared.gauss_next,
+        _memory(_shared, _TWISTER_BYTES),
+        _shared.gauss_next,
         of_numpy,
         _Genesis.numpy_pristine,
         _Genesis.numpy_waiting,

@@ -28,6 +28,7 @@ from durable_kernel.ports.lanes import (
 )
 from durable_kernel.ports.loading import Sources
 from durable_kernel.ports.raised import ReplayedError, rebuild_error, recorded_error, value_of
+from durable_kernel.ports.shared import SharedGenerator
 from durable_kernel.ports.words import (
     REPEAT_ALWAYS,
     REPEAT_NEVER,
@@ -73,6 +74,7 @@ __all__ = [
     "ReplayedError",
     "Secret",
     "Secrets",
+    "SharedGenerator",
     "Source",
     "Sources",
     "Step",

@@ -23,13 +23,14 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from durable_kernel.ports.hosts import HostRules
 
 if TYPE_CHECKING:
     from durable_kernel.ports.hiding import Secrets
     from durable_kernel.ports.lanes import Lane
+    from durable_kernel.ports.shared import SharedGenerator
 
 __all__ = [
     "REPEAT_ALWAYS",
@@ -48,6 +49,8 @@ __all__ = [
     "Witness",
     "describe_error",
 ]
+
+T = TypeVar("T")
 
 
 class Act(IntEnum):
@@ -339,6 +342,12 @@ class Port(Protocol):
         """Take a lock that lanes share, in the recorded order of this lock (H6).
 
         It is the lane's `mine`-th attempt on it. `timeout_s` 0 tries once. None: as for `obtain`.
+        """
+
+    def draw_shared(self, lane: Lane, generator: SharedGenerator, make: Callable[[], T]) -> T:
+        """Draw from a generator that lanes share, in the recorded order of these draws (H9).
+
+        `make` draws; it neither blocks nor makes an effect. What it raises counts as a draw.
         """
 
     def nudge(self, lane: Lane) -> None:

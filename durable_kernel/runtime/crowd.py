@@ -21,6 +21,7 @@ from durable_kernel.errors import DivergenceError, Stop
 from durable_kernel.history import CallHistory, Turned, TurnKind
 from durable_kernel.ports import Ending, Lane, through_cancellation, waiting
 from durable_kernel.replay import Diverges, PositionReplay, Serve, Unfinished
+from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import Pending
 from durable_kernel.runtime.turnstile import (
@@ -50,6 +51,7 @@ class Crowded(Protocol):
     """What the crowd needs of the port."""
 
     lock: Any
+    interrupts: Interrupts
     latch: Stop | None
     closed: Stop | None
     position: int

@@ -11,6 +11,7 @@ prefix. Not locked: the port is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from durable_kernel.errors import JournalFullError, OutcomeNotStorableError
@@ -53,7 +54,9 @@ class Pending:
         self._journal = journal
         self._storing = storing
         self.draws: list[tuple[str, str, Any]] = []
-        self.reused: list[Reused] = []
+        self.reused: list[Reused | Turned] = []
+        """Records that may still grow: of neighbours, one is written."""
+        self.before_collecting: Callable[[], None] = lambda: None
         self.stream: list[tuple[LiveStep, bytes]] = []
         self._stream_bytes = 0
         self.packed: list[tuple[LiveStep | None, Packed]] = []
@@ -90,8 +93,10 @@ class Pending:
         """Note that a call was answered by an earlier attempt; neighbours share a record."""
         new = Reused(lane=lane.path, ordinal=found.ordinal, back=found.back, pace=pace)
         last = self.reused[-1] if self.reused else new
-        if last.ordinal + last.count == new.ordinal and (
-            (last.lane, last.back, last.pace) == (new.lane, new.back, new.pace)
+        if (
+            isinstance(last, Reused)
+            and last.ordinal + last.count == new.ordinal
+            and (last.lane, last.back, last.pace) == (new.lane, new.back, new.pace)
         ):
             last.count += 1
         else:
@@ -129,6 +134,14 @@ class Pending:
         if self.stream:
             self._collect_stream()
         self.packed.append((None, self._storing.pack(word)))
+
+    def add_growing(self, word: Turned) -> None:
+        """Let a word wait that may still change until `before_collecting` is called."""
+        self._unfold_whole()
+        self._collect_reused()
+        if self.stream:
+            self._collect_stream()
+        self.reused.append(word)
 
     def add_head(self, step: LiveStep, head: Any, pace: int = 0) -> None:
         self._unfold_whole()
@@ -303,6 +316,7 @@ class Pending:
             self.packed.append((None, pack(record)))
 
     def _collect_reused(self) -> None:
+        self.before_collecting()
         pack = self._storing.records.pack
         reused, self.reused = self.reused, []
         self.packed += [(None, pack(each)) for each in reused]

@@ -15,7 +15,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import (
@@ -35,6 +35,7 @@ from durable_kernel.ports import (
     HostRules,
     Lane,
     Outcome,
+    SharedGenerator,
     Step,
     machinery,
 )
@@ -58,12 +59,17 @@ from durable_kernel.runtime.parking import Parked
 from durable_kernel.runtime.pending import lost_sentence
 from durable_kernel.runtime.recording import Recording
 from durable_kernel.runtime.reusing import drawn_before, made_before, step_key
+from durable_kernel.runtime.shared_draws import SharedDraws
 from durable_kernel.runtime.sources import RecordedSource, source_of
 from durable_kernel.runtime.steps import RecordedStep, StepKey, UnjournaledStep
 from durable_kernel.runtime.storing import Storing, is_plain_value
 from durable_kernel.runtime.world import World
 
 __all__ = ["RunPort"]
+
+_OF_THREADS = frozenset("tp")
+"""Kinds of lanes that run while others do: threads, and what is submitted to a pool."""
+T = TypeVar("T")
 
 
 class RunPort(Recording):
@@ -92,6 +98,7 @@ class RunPort(Recording):
         self._sources: list[RecordedSource] = []
         self.doubts = Doubts(self, world, policy, leave)
         self.crowd = Crowd(self, self._pending)
+        self._shared_draws = SharedDraws(self.crowd, self._pending)
         self._pending.lanes = self.crowd.turnstile.lanes
         self.observing = Observing(
             self, self._pending, journal, storing.secrets, world.read_wall_ns, self._is_foreign
@@ -117,6 +124,8 @@ class RunPort(Recording):
             # An older cell's callback may ask long after its cell: it must find its own records.
             lane = self.main = self._make_lane(threading.get_ident(), lambda: replay)
             self.crowd.enter(lane, position, is_crowded=is_crowded)
+            self._shared_draws.enter()
+            self._world.share_generators(is_shared=is_crowded)
             self._pending.enter()
             return lane
 
@@ -171,6 +180,7 @@ class RunPort(Recording):
         with self.lock:
             if self.latch is None:
                 self.latch = stop
+                self._shared_draws.take_back()
                 if self.main is not None and not self.main.has_ended:
                     self.interrupts.wake(self.main, stop)
             return self.latch
@@ -238,6 +248,8 @@ class RunPort(Recording):
         return await self.doubts.decided_async(self.doubts.again(lane, call, step, found, answer))
 
     def spawn(self, lane: Lane, kind: str) -> Lane:
+        if kind in _OF_THREADS:
+            self._world.share_generators(is_shared=True)
         return self.crowd.spawn(lane, kind, lambda: self._make_lane(None, lambda: self._replay))
 
     def end(self, lane: Lane) -> None:
@@ -279,6 +291,11 @@ class RunPort(Recording):
             if self._is_foreign(lane) or not self.crowd.turnstile.is_crowded
             else take_lock(self.crowd, lane, lock, mine, attempt, timeout_s)
         )
+
+    def draw_shared(self, lane: Lane, generator: SharedGenerator, make: Callable[[], T]) -> T:
+        if self._is_foreign(lane) or not self.crowd.turnstile.is_crowded:
+            return make()
+        return self._shared_draws.draw(lane, generator, make)
 
     def nudge(self, lane: Lane) -> None:
         self.crowd.turnstile.nudge(lane.path)

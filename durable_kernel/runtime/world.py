@@ -42,6 +42,10 @@ class Generators(Protocol):
 
     def fingerprint(self) -> bytes: ...
 
+    def share(self) -> None: ...
+
+    def unshare(self) -> None: ...
+
 
 class Blamed(Protocol):
     """The part of the port that a crossing needs."""
@@ -107,6 +111,7 @@ class World:
 
     def detach(self) -> None:
         self._port = None
+        self._generators.unshare()
 
     # --- what the port asks -----------------------------------------------------------------------
 
@@ -141,6 +146,13 @@ class World:
         if before is None or self._generators.fingerprint() == before:
             return None
         return self._generators.save()
+
+    def share_generators(self, *, is_shared: bool) -> None:
+        """Let draws ask for their turn from here on, or let them go as they come."""
+        if is_shared:
+            self._generators.share()
+        else:
+            self._generators.unshare()
 
     def restore_generators(self, state: Mapping[str, Any]) -> None:
         self._generators.restore(state)

@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from durable_kernel.codec import KnownSecrets
 from durable_kernel.errors import DivergenceError, RequestInterrupted, WorldClosedError
@@ -31,6 +31,7 @@ from durable_kernel.ports import (
     Lane,
     Outcome,
     Repeat,
+    SharedGenerator,
     Source,
     Step,
     entered,
@@ -44,6 +45,8 @@ _TURNS_OF_REST = 50
 Doubt = Callable[[Call, AnswerParser | None], Outcome]
 
 _monotonic, _sleep = time.monotonic, time.sleep  # bound before any hook
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -314,6 +317,10 @@ class FakePort:
             _sleep(1e-4)
         lock.taken += 1
         return True
+
+    def draw_shared(self, lane: Lane, generator: SharedGenerator, make: Callable[[], T]) -> T:
+        """Draw, in any order."""
+        return make()
 
     def nudge(self, lane: Lane) -> None:
         """Do nothing: those who wait look by themselves."""

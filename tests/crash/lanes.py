@@ -61,6 +61,19 @@ threads = [threading.Thread(target=tell, args=(n,)) for n in range({draw.randint
 [each.join() for each in threads]"""
 
 
+def _threads_draw(draw: _Draw, rid: str, origin: str) -> str:
+    times = draw.choice([2_000, 100_000])
+    return f"""\
+sums = []
+def add(n):
+    total = sum(random.random() * n for _ in range({times}))
+    sums.append((n, fetch(f"{origin}/threads/{rid}-{{n}}"), total, random.choice("abcdef")))
+threads = [threading.Thread(target=add, args=(n,)) for n in range({draw.randint(2, 4)})]
+[each.start() for each in threads]
+[each.join() for each in threads]
+note("sums", *sums, random.random())"""
+
+
 def _pool(draw: _Draw, rid: str, origin: str) -> str:
     does = draw.choice(["fetch", "order"])
     return f"""\
@@ -184,7 +197,7 @@ watchers.append(late)"""
 
 
 LANE_BLOCKS: dict[str, tuple[_Block, ...]] = {
-    "threads": (_threads, _threads_print),
+    "threads": (_threads, _threads_print, _threads_draw),
     "pool": (_pool, _pool_map, _pool_wait),
     "tasks": (_gather, _group, _as_completed, _to_thread),
     "queue": (_queue, _queue_async),
