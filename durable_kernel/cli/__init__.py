@@ -32,6 +32,7 @@ app.command("fork")(fork.fork)
 app.command("gc")(gc.gc)
 app.command("trust")(trust.trust)
 app.command("install")(install.install)
+app.command("uninstall")(install.uninstall)
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     """Start the kernel that a connection file describes, or install the kernelspec."""
     _leave_working_folder()
-    if argv and argv[0] == "install":
+    if argv and argv[0] in {"install", "uninstall"}:
         from durable_kernel.kernel.install import main as install  # noqa: PLC0415 - no hooks here
 
-        return install(argv[1:])
+        return install(argv[0], argv[1:])
     origin = Origin.of_process()
     surroundings = runtime.prepare()
     from durable_kernel.kernel.app import launch  # noqa: PLC0415 - after the hooks
