@@ -71,17 +71,19 @@ class Backlog:
         """Forget the message that was begun last: it is handled."""
         self._current = ()
 
-    def hand_over(self) -> list[Frames]:
-        """Return all that is not handled to its end, the message that is being handled first.
-
-        On the shell-channel thread: what the socket still holds is taken, too.
-        """
+    def unfinished(self) -> list[Frames]:
+        """Return all that is not handled to its end, the message that is being handled first."""
         kept = [self._current, *self._waiting.values()]
+        return [[bytes(frame) for frame in frames] for frames in kept if frames]
+
+    def drain_socket(self) -> list[Frames]:
+        """Take what the socket still holds: who takes it has to see to it. Shell-channel thread."""
+        found: list[Frames] = []
         socket: Any = self._kernel.shell_stream.socket  # type: ignore[union-attr]
         with suppress(zmq.Again):
             while True:
-                kept.append(socket.recv_multipart(zmq.NOBLOCK))
-        return [[bytes(frame) for frame in frames] for frames in kept if frames]
+                found.append(socket.recv_multipart(zmq.NOBLOCK))
+        return found
 
     def cells(self) -> list[Waiting]:
         """Return the cells that wait, in order."""

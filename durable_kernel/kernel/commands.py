@@ -43,6 +43,19 @@ class Choice(StrEnum):
     WITHOUT = "without"
 
 
+class Replacing(Protocol):
+    """What ends a process in favour of another one that begins with another state."""
+
+    @property
+    def is_possible(self) -> bool: ...
+
+    def require_possible(self) -> None: ...
+
+    def start_anew(self, run_id: str, told: str) -> None: ...
+
+    def rewind(self, position: int, allowed: Allowed) -> str: ...
+
+
 class Asker(Protocol):
     """What a command needs of the kernel."""
 
@@ -60,7 +73,8 @@ class Asker(Protocol):
         self, choice: Choice, *, to: int | None = None, allowed: Allowed = Allowed.NONE
     ) -> str: ...
 
-    def rewind(self, position: int, allowed: Allowed) -> str: ...
+    @property
+    def replacement(self) -> Replacing: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +189,7 @@ def _rewind(asker: Asker, words: list[str]) -> Answer:
     parser.add_argument("--repeat-acts", action="store_true")
     given = parser.parse_args(words)
     _run_of(asker)
-    return _lines([asker.rewind(given.position, _allowed(given))])
+    return _lines([asker.replacement.rewind(given.position, _allowed(given))])
 
 
 def _allowed(given: argparse.Namespace) -> Allowed:
@@ -183,35 +197,31 @@ def _allowed(given: argparse.Namespace) -> Allowed:
 
 
 def _leave_edited(asker: Asker) -> Answer:
-    run = _run_of(asker)
-    if asker.is_restoring:
-        raise UsageError("the run is being restored; ask again when that is done.")
+    run = _idle_run_of(asker)
     place = f"the state before cell {run.leave_edited()}"
-    asker.refuse_from_now(
-        UsageError(f"restart the kernel: it restores {place}, and the cells can be run again.")
+    asker.replacement.start_anew(
+        run.run_id, f"this is {place}, which loaded code that was edited since."
     )
-    advice = f"Then run the cells from there: they load the code as it is now, {_HOW_REUSED}"
-    return _lines([f"Restart the kernel: it restores {place}.", advice])
+    advice = f"Run the cells from there: they load the code as it is now, {_HOW_REUSED}"
+    return _lines([f"The kernel goes back to {place}, in a new process.", advice])
 
 
 def _retry(asker: Asker, words: list[str]) -> Answer:
     parser = _parser("retry")
     parser.add_argument("--repeat-acts", action="store_true")
     given = parser.parse_args(words)
-    run = _run_of(asker)
-    if asker.is_restoring:
-        raise UsageError("the run is being restored; ask again when that is done.")
+    run = _idle_run_of(asker)
     left = run.leave_failed(repeats_acts=given.repeat_acts)
     place = f"the state before cell {left.position}"
-    asker.refuse_from_now(
-        UsageError(f"restart the kernel: it restores {place}, and the cell can be run again.")
+    asker.replacement.start_anew(
+        run.run_id, f"this is {place}, which failed: run it, edited or not."
     )
     calls = "1 recorded call is" if left.calls == 1 else f"{left.calls:,} recorded calls are"
     acts = "; ".join(each.label for each in left.acts)
     kept = "may be done again, as you said" if given.repeat_acts else "is not done again"
     return _lines(
         [
-            f"cell {left.position} is left behind. Restart the kernel: it restores {place}.",
+            f"cell {left.position} is left behind. The kernel goes back to {place}.",
             f"Then run the cell, edited or not. {calls} at hand; {_HOW_REUSED}",
             *([f"What it did {kept}: {acts}."] if acts else []),
         ]
@@ -224,22 +234,28 @@ def _fresh(asker: Asker, words: list[str]) -> Answer:
     run = _run_of(asker)
     if parser.parse_args(words).undo:
         return _undo_fresh(asker, run)
-    run.archive()
-    asker.refuse_from_now(
-        UsageError("this run was archived; restart the kernel to start a new one.")
-    )
     archived = f"run {run.run_id} is archived, and nothing of it is deleted."
-    back = "To get it back: `%durable fresh --undo`, here or in the new run, and a restart."
-    return _lines([f"{archived} Restart the kernel to start a new run.", back])
+    anew = run.begin_anew()
+    if asker.replacement.is_possible:
+        told = f"this is a new run, as you asked; {archived}"
+        asker.replacement.start_anew(anew, told)
+        how = "A new run begins, in a new process."
+    else:  # a replay of hours, or a cell that does not end, is no reason to wait
+        asker.refuse_from_now(
+            UsageError("this run was archived; restart the kernel to start a new one.")
+        )
+        how = "Restart the kernel to start a new run."
+    return _lines([f"{archived} {how}", "To get it back: `%durable fresh --undo`."])
 
 
 def _undo_fresh(asker: Asker, run: Run) -> Answer:
+    asker.replacement.require_possible()
     found = run.bring_back()
     if not found:
         raise UsageError("no run of this notebook was archived; there is nothing to bring back.")
-    asker.refuse_from_now(UsageError(f"restart the kernel to go on with run {found}."))
+    asker.replacement.start_anew(found, f"run {found} is back, as you asked.")
     put_away = "" if found == run.run_id else f" Run {run.run_id} is archived in its place."
-    return _lines([f"run {found} is back.{put_away} Restart the kernel to go on with it."])
+    return _lines([f"run {found} is back.{put_away} The kernel goes on with it."])
 
 
 _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
@@ -275,6 +291,14 @@ def _run_of(asker: Asker) -> Run:
             raise refusal
         raise UsageError(str(refusal) if refusal else _why_no_run(asker))
     return asker.run
+
+
+def _idle_run_of(asker: Asker) -> Run:
+    run = _run_of(asker)
+    if asker.is_restoring:
+        raise UsageError("the run is being restored; ask again when that is done.")
+    asker.replacement.require_possible()
+    return run
 
 
 def _why_no_run(asker: Asker) -> str:

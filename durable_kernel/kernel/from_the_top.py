@@ -167,7 +167,7 @@ class FromTheTop:
             f"cell {position}. The state before that cell was restored in a new process, and calls "
             "that are the same are not made again."
         )
-        kernel.replacement.plan(position, told, is_from_the_top=True)
+        kernel.replacement.plan(run.run_id, told, is_from_the_top=True)
         await kernel.replacement.carry_out()
         refused = kernel.refusal_now()
         assert refused is not None, "who is not replaced executes nothing more"

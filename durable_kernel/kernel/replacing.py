@@ -49,7 +49,7 @@ _CHOICES = (
     "That stays done, and running those cells again may do it again. Nothing was changed. "
     "`%durable rewind {} --repeat-acts` allows it."
 )
-_AGAIN = "restart the kernel: that restores the state before cell {position}."
+_BUSY = "a cell is running or waits; ask again when that is done."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Replacement:
     def __init__(self, kernel: DurableKernel) -> None:
         self._kernel = kernel
         self._told = ""
-        self._position = 0
+        self._run_id = ""
         self._is_from_the_top = False
         self._failure: BaseException | None = None
         self._failed = threading.Event()
@@ -100,10 +100,9 @@ class Replacement:
         On the shell-channel thread: no request gets past it meanwhile. Returns a sentence.
         Raises UsageError, or BranchRefusedError with the acts that would be left behind.
         """
-        kernel = self._kernel
-        run = kernel.run
-        if run is None or kernel.is_busy or not kernel.backlog.is_empty or self.is_due:
-            raise UsageError("a cell is running or waits; ask again when that is done.")
+        self.require_possible()
+        run = self._kernel.run
+        assert run is not None, "a command without a run is refused before"
         left = [each for each in run.read_outline().positions if each.position >= position]
         if position < 0 or not left:
             raise UsageError(f"there is no cell {position} in this run; `%durable log` lists them.")
@@ -111,8 +110,7 @@ class Replacement:
             run.branch(position, "rewound by the user", reuses=True, allowed=allowed)
         except BranchRefusedError as error:
             raise BranchRefusedError(position, error.acts, _CHOICES.format(position)) from None
-        self.plan(position, f"this is the state before cell {position}, as you asked.")
-        kernel.post(REPLACE)
+        self.start_anew(run.run_id, f"this is the state before cell {position}, as you asked.")
         cells = "1 cell is" if len(left) == 1 else f"{len(left):,} cells are"
         return (
             f"{cells} left behind, and nothing of them is deleted. The kernel goes back to the "
@@ -120,9 +118,25 @@ class Replacement:
             "it asks for again from the journal; `%%live` on top of a cell makes its calls anew."
         )
 
-    def plan(self, position: int, told: str, *, is_from_the_top: bool = False) -> None:
-        """Decide that this process ends. The run was cut before `position`. From any thread."""
-        self._position, self._told, self._is_from_the_top = position, told, is_from_the_top
+    @property
+    def is_possible(self) -> bool:
+        """True while nothing that runs code is handled or waits: there is nothing to be lost."""
+        kernel = self._kernel
+        return not kernel.is_busy and kernel.backlog.is_empty and not self.is_due
+
+    def require_possible(self) -> None:
+        """Raise UsageError while a cell runs or waits."""
+        if not self.is_possible:
+            raise UsageError(_BUSY)
+
+    def start_anew(self, run_id: str, told: str) -> None:
+        """End this process next, in favour of one that goes on with a run. Shell-channel thread."""
+        self.plan(run_id, told)
+        self._kernel.post(REPLACE)
+
+    def plan(self, run_id: str, told: str, *, is_from_the_top: bool = False) -> None:
+        """Decide that this process ends, and what the next one goes on with. From any thread."""
+        self._run_id, self._told, self._is_from_the_top = run_id, told, is_from_the_top
         self.is_due = True
 
     async def carry_out(self) -> None:
@@ -147,8 +161,8 @@ class Replacement:
         while not self._failed.is_set():  # noqa: ASYNC110 - set by another thread, if ever
             await asyncio.sleep(_QUIET_S)
         error = RunSuspendedError(
-            f"this process could not start itself anew ({self._failure}); "
-            + _AGAIN.format(position=self._position)
+            f"this process could not start itself anew ({self._failure}); restart the kernel: the "
+            "next one begins with the state that you asked for."
         )
         kernel.refuse_from_now(error)
 
@@ -162,19 +176,23 @@ class Replacement:
         kernel.iopub_thread.schedule(flushed.set)
         flushed.wait(_IOPUB_S)
         await asyncio.sleep(_QUIET_S)  # zmq writes to its sockets on a thread of its own
+        messages = kernel.backlog.drain_socket()
         try:
-            self._leave()
+            self._leave(messages)
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._failure = error
+            kernel.run = None  # it is closed, and this process can still be asked to stop
             self._failed.set()
+            for frames in messages:  # their senders wait: they get the refusal
+                kernel.post(*frames)
 
-    def _leave(self) -> NoReturn:
+    def _leave(self, arrived: list[list[bytes]]) -> NoReturn:
         kernel = self._kernel
         run, origin = kernel.run, kernel.origin
         assert run is not None, "only a run is cut"
         os.chdir(origin.folder)
-        messages = kernel.backlog.hand_over()
-        handover = Handover(run.run_id, self._told, messages, self._is_from_the_top)
+        messages = [*kernel.backlog.unfinished(), *arrived]
+        handover = Handover(self._run_id, self._told, messages, self._is_from_the_top)
         descriptor = _write(run.place.folder, handover)
         run.shutdown(restart=False)
         kernel.close_run()

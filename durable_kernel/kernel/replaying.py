@@ -102,7 +102,7 @@ class Restoration:
                     await self._replay(run)
                 self.progress.end()
                 self._go_on_from(run)
-                if run.outline.openers:
+                if run.outline.openers or kernel.origin.handover is not None:
                     await self._wait_for_subscribers()  # what waits is answered into their sockets
             has_ended = True
         finally:
@@ -191,8 +191,6 @@ class Restoration:
         kernel = self._kernel
         try:
             settings = kernel.settings()
-            if (handover := kernel.origin.handover) is not None:
-                settings = replace(settings, run=f"={handover.run_id}")
             identity = Identity.of(Path(kernel.connection_file), os.environ, Path.cwd())
             return await self._open_as(settings, identity)
         except (DurableError, Stop) as error:
@@ -211,7 +209,8 @@ class Restoration:
                 return self._open_once(settings, identity)
             except RunLockedError:
                 await asyncio.sleep(_LOCK_RETRY_S)
-        if settings.run is not None or identity.notebook is None:
+        is_named = settings.run is not None or self._kernel.origin.handover is not None
+        if is_named or identity.notebook is None:
             return self._open_once(settings, identity)
         run = self._open_once(settings, replace(identity, notebook=None))
         run.tell(
@@ -221,11 +220,15 @@ class Restoration:
         return run
 
     def _open_once(self, settings: runtime.Settings, identity: Identity) -> runtime.Run:
+        handover = self._kernel.origin.handover
+        handed = handover.run_id if handover is not None else None
         try:
             return runtime.open_run(
                 settings,
                 surroundings=self._kernel.surroundings,
-                sought=runtime.Sought(identity.kernel_id, identity.notebook, identity.read_marks),
+                sought=runtime.Sought(
+                    identity.kernel_id, identity.notebook, identity.read_marks, handed
+                ),
                 told=told_by(os.environ),
             )
         finally:

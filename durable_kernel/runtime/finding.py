@@ -30,7 +30,7 @@ from durable_kernel.runtime.starting import (
 from durable_kernel.runtime.vitals import oom_kills_of_system, read_signs
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
-__all__ = ["Found", "Sought", "find", "records_of"]
+__all__ = ["Found", "Sought", "begin_anew", "find", "records_of"]
 
 
 def records_of(store: Store, run_id: str, *, with_objects: bool) -> RecordCodec:
@@ -58,12 +58,14 @@ class Found:
 class Sought:
     """The names that a process has for its run, but for `Settings.run`; strongest first.
 
+    `run_id` is the run that another process handed over: that one, whatever `Settings.run` says.
     `read_marks` reads the notebook's file. It is called only if no kernel id is known.
     """
 
     kernel_id: str | None = None
     notebook: Path | None = None
     read_marks: Callable[[], Marks] = Marks
+    run_id: str | None = None
 
 
 def find(store: Store, settings: Settings, sought: Sought, told: Told) -> Found:
@@ -73,11 +75,30 @@ def find(store: Store, settings: Settings, sought: Sought, told: Told) -> Found:
     if found.beginning.start is not Start.FRESH:
         return replace(found, told=sentences)
     found.journal.close()
-    old = store.archive(found.place)
+    anew = _open_journal(store, settings, begin_anew(store, found.place, settings, sought), told)
+    return replace(anew, told=(began_anew(found.place.run_id),))
+
+
+def begin_anew(
+    store: Store, place: RunPlace, settings: Settings, sought: Sought | None = None
+) -> RunPlace:
+    """Archive a run and create the one that takes its place: its names lead there from now on.
+
+    `sought`: the names of the notebook now; by default those of the run.
+    """
+    meta = store.archive(place).meta
+    kernel_id, path = meta.kernel_id, meta.notebook
+    notebook = Path(path) if path is not None else None
+    if sought is not None:
+        kernel_id, notebook = sought.kernel_id, sought.notebook
     name = settings.run.removeprefix("=") if settings.run is not None else None
-    place = store.create(run_id=name, notebook=sought.notebook, kernel_id=sought.kernel_id)
-    anew = _open_journal(store, settings, place, told)
-    return replace(anew, told=(began_anew(old.run_id),))
+    is_anonymous = name is None and kernel_id is None and notebook is None
+    return store.create(
+        run_id=name,
+        name=place.run_id if is_anonymous else None,  # which is how `fresh --undo` finds it
+        notebook=notebook,
+        kernel_id=kernel_id,
+    )
 
 
 def _open_journal(store: Store, settings: Settings, place: RunPlace, told: Told) -> Found:
@@ -132,11 +153,24 @@ def _journal(store: Store, place: RunPlace, level: Level, outline: Outline) -> J
 
 def _place(store: Store, settings: Settings, sought: Sought) -> tuple[RunPlace, tuple[str, ...]]:
     """Find or create the run, in the order of DESIGN §9. Returns what the user has to know."""
-    kernel_id, notebook = sought.kernel_id, sought.notebook
+    if sought.run_id is not None:
+        return store.get(f"={sought.run_id}"), ()
     if settings.run is not None:
-        if store.exists(settings.run.removeprefix("=")):  # "=ID": that run, archived or not
-            return store.get(settings.run), ()
-        return store.create(run_id=settings.run, notebook=notebook, kernel_id=kernel_id), ()
+        return _named(store, settings.run, sought), ()
+    return _bound(store, sought)
+
+
+def _named(store: Store, run: str, sought: Sought) -> RunPlace:
+    """Return the run of a name; one that was archived made room for another one."""
+    if store.exists(run.removeprefix("=")):  # "=ID": that run, archived or not
+        named = store.get(run)
+        if named.meta.archived_ns is None or run.startswith("="):
+            return named
+    return store.create(run_id=run, notebook=sought.notebook, kernel_id=sought.kernel_id)
+
+
+def _bound(store: Store, sought: Sought) -> tuple[RunPlace, tuple[str, ...]]:
+    kernel_id, notebook = sought.kernel_id, sought.notebook
     found = store.lookup(kernel_id=kernel_id, notebook=None)
     if found is not None:
         return found, ()

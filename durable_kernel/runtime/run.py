@@ -34,7 +34,7 @@ from durable_kernel.replay import Diverges, Donor
 from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
 from durable_kernel.runtime.deciding import decide_waiting, queue_decision
-from durable_kernel.runtime.finding import Found
+from durable_kernel.runtime.finding import Found, begin_anew
 from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
@@ -461,9 +461,9 @@ class Run:
         """Tell whether a shutdown was asked for, waiting the grace time for one that comes."""
         return self._shutdown.wait(_SHUTDOWN_GRACE_S)
 
-    def archive(self) -> None:
-        """Let the next kernel of this notebook start anew. Nothing is deleted."""
-        self._store.archive(self.place)
+    def begin_anew(self) -> str:
+        """Archive this run and create the one that takes its place; return that one's id."""
+        return begin_anew(self._store, self.place, self.settings).run_id
 
     def bring_back(self) -> str:
         """Put this run away and revive the one before it. Returns its id; "": there is none."""

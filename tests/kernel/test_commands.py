@@ -48,8 +48,28 @@ class FakeRun:
     def bring_back(self) -> str:
         return self.before
 
-    def archive(self) -> None:
+    def begin_anew(self) -> str:
         self.was_archived = True
+        return "nightly-2"
+
+
+class FakeReplacement:
+    """Notes what would be started anew."""
+
+    def __init__(self) -> None:
+        self.is_possible = True
+        self.asked: tuple[Any, ...] = ()
+
+    def require_possible(self) -> None:
+        if not self.is_possible:
+            raise UsageError("a cell is running")
+
+    def start_anew(self, run_id: str, told: str) -> None:
+        self.asked = (run_id, told)
+
+    def rewind(self, position: int, allowed: Allowed) -> str:
+        self.asked = (position, allowed)
+        return "going back"
 
 
 class FakeKernel:
@@ -61,6 +81,7 @@ class FakeKernel:
         self.is_restoring = False
         self.chosen: Choice | None = None
         self.asked: tuple[Any, ...] = ()
+        self.replacement = FakeReplacement()
 
     def refusal_now(self) -> BaseException | None:
         return self.refusal
@@ -73,10 +94,6 @@ class FakeKernel:
     ) -> str:
         self.chosen, self.asked = choice, (to, allowed)
         return "restoring goes on"
-
-    def rewind(self, position: int, allowed: Allowed) -> str:
-        self.asked = (position, allowed)
-        return "going back"
 
 
 @pytest.mark.parametrize(
@@ -185,25 +202,48 @@ def test_restore_goes_on_as_the_user_chose(line: str, choice: Choice) -> None:
     assert kernel.chosen is choice
 
 
-def test_fresh_archives_the_run_and_refuses_cells_until_a_restart() -> None:
+def test_fresh_archives_the_run_and_goes_on_with_a_new_one() -> None:
     kernel = FakeKernel()
 
     shown = answer(kernel, "fresh")
 
     assert kernel.run.was_archived
-    assert "Restart the kernel" in shown.text
+    assert kernel.replacement.asked[0] == "nightly-2"
     assert "%durable fresh --undo" in shown.text
+    assert kernel.refusal is None
+
+
+def test_fresh_waits_for_nothing_that_runs_but_then_asks_for_a_restart() -> None:
+    kernel = FakeKernel()
+    kernel.replacement.is_possible = False
+
+    shown = answer(kernel, "fresh")
+
+    assert kernel.run.was_archived
+    assert kernel.replacement.asked == ()
+    assert "Restart the kernel" in shown.text
     assert isinstance(kernel.refusal, UsageError)
 
 
-def test_fresh_can_be_undone_and_asks_for_a_restart() -> None:
+def test_fresh_can_be_undone_in_place() -> None:
     kernel = FakeKernel()
     kernel.run.before = "weekly"
 
     shown = answer(kernel, "fresh --undo")
 
     assert "run weekly is back. Run nightly is archived in its place." in shown.text
-    assert "go on with run weekly" in str(kernel.refusal)
+    assert kernel.replacement.asked[0] == "weekly"
+
+
+@pytest.mark.parametrize("line", ["fresh --undo", "retry", "restore --edited"])
+def test_going_back_waits_for_no_running_cell(line: str) -> None:
+    kernel = FakeKernel()
+    kernel.replacement.is_possible = False
+
+    with pytest.raises(UsageError, match="is running"):
+        answer(kernel, line)
+
+    assert not kernel.run.is_left
 
 
 def test_without_an_archived_run_there_is_nothing_to_undo() -> None:
@@ -249,7 +289,7 @@ def failed(*labels: str) -> PositionOutline:
     return PositionOutline(5, cell(5), calls=8310, announced=acts)
 
 
-def test_retry_leaves_the_failed_cell_behind_and_asks_for_a_restart() -> None:
+def test_retry_leaves_the_failed_cell_behind_and_goes_back_in_place() -> None:
     kernel = FakeKernel()
     kernel.run.failed = failed("POST <a>")
 
@@ -260,7 +300,7 @@ def test_retry_leaves_the_failed_cell_behind_and_asks_for_a_restart() -> None:
     assert "8,310 recorded calls are at hand" in shown.text
     assert "What it did is not done again: POST <a>." in shown.text
     assert "POST &lt;a&gt;" in shown.markup
-    assert "restart the kernel" in str(kernel.refusal)
+    assert kernel.replacement.asked[0] == "nightly"
 
 
 def test_retry_may_repeat_acts_where_the_user_says_so() -> None:
@@ -288,7 +328,7 @@ def test_restore_and_rewind_name_a_place(line: str, expected: tuple[Any, ...]) -
 
     answer(kernel, line)
 
-    assert kernel.asked == expected
+    assert (kernel.asked or kernel.replacement.asked) == expected
 
 
 @pytest.mark.parametrize("line", ["rewind", "rewind here", "restore --to", "restore --to 1 --redo"])

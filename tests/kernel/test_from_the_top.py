@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -431,3 +433,29 @@ def test_a_stopped_restoration_can_be_rewound(start: Start) -> None:
     assert refused.reply["ename"] == "TaintedPositionError"
     assert asked.status == "ok"
     assert shown.plain() == "0"
+
+
+def test_a_process_that_cannot_start_itself_anew_refuses_all_that_waits(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter is gone (an environment that was deleted): told, and nothing is executed."""
+    python, interpreter = sys.executable, tmp_path / "python"
+    interpreter.symlink_to(python)
+    path = os.pathsep.join(each for each in sys.path if each)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    kernel = start(PYTHONPATH=path)
+    kernel.run("x = [1]")
+    kernel.run("x.append(2)")
+    interpreter.unlink()
+
+    asked = [kernel.ask("%durable rewind 1"), kernel.ask("x.append(3)"), kernel.ask("x")]
+    shown = [kernel.wait(each) for each in asked]
+    interpreter.symlink_to(python)
+    kernel.shut_down(restart=True)
+    kernel.start()
+    after = kernel.run("x")
+
+    assert shown[1].reply["ename"] == "RunSuspendedError"
+    assert "could not start itself anew" in shown[1].reply["evalue"]
+    assert shown[2].status in {"aborted", "error"}
+    assert after.plain() == "[1]"

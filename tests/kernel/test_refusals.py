@@ -236,15 +236,27 @@ def test_a_run_of_a_lost_key_executes_nothing_and_says_why(start: Start) -> None
     assert shown.plain() == "42"
 
 
-def test_a_fresh_run_begins_after_a_restart_and_the_old_one_is_kept(start: Start) -> None:
-    kernel = start(DURABLE_RUN="")
+@pytest.mark.parametrize("name", ["", "nightly"])
+def test_a_fresh_run_begins_at_once_and_stays_after_a_restart(start: Start, name: str) -> None:
+    """A run that the launcher names is no other: the name means the new one from now on."""
+    kernel = start(DURABLE_RUN=name)
     kernel.run("x = 1")
 
     archived = kernel.run("%durable fresh")
-    refused = kernel.run("x")
+    anew = kernel.run("y = 2; 'x' in globals()")
+    if name:  # else nobody names this kernel: its next process has another run
+        kernel.shut_down(restart=True)
+        kernel.start()
+    restored = kernel.run("'x' in globals(), y")
+    kernel.run("%durable fresh --undo")
+    back = kernel.run("x, 'y' in globals()")
 
     assert "is archived" in archived.plain()
-    assert refused.reply["ename"] == "UsageError"
+    assert anew.plain() == "False"
+    assert anew.reply["execution_count"] == 1
+    assert "this is a new run" in anew.text("stderr")
+    assert restored.plain() == "(False, 2)"
+    assert back.plain() == "(1, False)"
 
 
 def test_a_second_kernel_of_a_notebook_gets_a_run_of_its_own_and_says_so(

@@ -125,8 +125,6 @@ def test_a_second_restart_gives_a_clean_state_and_tells_the_way_back(start: Star
     kernel.start()
     told = kernel.run("'x' in globals()")
     undone = kernel.run("%durable fresh --undo")
-    kernel.shut_down(restart=True)
-    kernel.start()
     back = kernel.run("x")
 
     assert told.plain() == "False"

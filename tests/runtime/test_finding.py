@@ -184,7 +184,7 @@ def test_a_run_of_an_archived_notebook_is_nobody_s_kin(desk: Desk) -> None:
     old = desk.notebook("a.ipynb")
     run_id = desk.lived(old)
     with desk.opened(old) as run:
-        run.archive()
+        run.begin_anew()
     new = old.rename(desk.folder / "b.ipynb")
 
     with desk.opened(new, lambda: Marks(run_id, IDS)) as run:
