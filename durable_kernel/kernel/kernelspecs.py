@@ -82,7 +82,7 @@ def folder_of(name: str, *, user: bool = False, prefix: str | None = None) -> Pa
 
     `user`: in the user's data; else below `prefix`; else for the whole system.
     """
-    if not _is_valid_kernel_name(name):  # type: ignore[no-untyped-call]
+    if not _is_valid_kernel_name(name):
         raise UsageError(
             f"{name!r} can't be the name of a kernel: letters, digits and . _ - are allowed."
         )
