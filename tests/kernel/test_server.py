@@ -152,7 +152,8 @@ def test_a_restart_by_the_user_leaves_the_cell_to_him(server: Server) -> None:
 def test_a_culled_kernel_is_restored_when_its_notebook_is_opened_again(tmp_path: Path) -> None:
     manager = "--MappingKernelManager.cull"
     server = Server(tmp_path)
-    server.start(f"{manager}_idle_timeout=1", f"{manager}_interval=1", f"{manager}_connected=True")
+    # Long enough that a busy machine does not cull it before it has executed anything.
+    server.start(f"{manager}_idle_timeout=5", f"{manager}_interval=1", f"{manager}_connected=True")
     try:
         server.connect(server.open_notebook("a.ipynb")).run("x = 7")
         wait_until(lambda: server.get("kernels") == [], "the kernel is not culled", server.log)
