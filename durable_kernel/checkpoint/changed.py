@@ -18,7 +18,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
@@ -37,6 +37,9 @@ _ATOMS: tuple[type, ...] = (
 )
 _LINKS_NOTHING = frozenset({"IPython", "asyncio", "ipykernel", "logging", "tornado", "zmq"})
 """Machinery that holds on to everything: two names that hold it have nothing in common by that."""
+_EFFECTS = "durable_kernel.effects."
+"""What stands in for objects of a library holds what is the notebook's."""
+
 _OBJECTS_MAX = 3_000_000
 """Beyond that many objects nobody waits for the answer: all names count as changed."""
 
@@ -93,19 +96,26 @@ def is_of_machinery(name: str) -> bool:
     return _MACHINERY.fullmatch(name) is not None
 
 
-def changed_names(names: Mapping[str, Any], before: Before, source: str) -> Changed:
-    """Find the names that a cell with this source may have left different."""
+def changed_names(
+    names: Mapping[str, Any], before: Before, source: str, handlers: Sequence[Any] = ()
+) -> Changed:
+    """Find the names that a cell with this source, and these handlers of signals, may have changed.
+
+    A handler that no name leads to may reach all of them.
+    """
     own = {name: value for name, value in names.items() if not is_of_machinery(name)}
     gone = tuple(
         name for name in before.addresses if name not in names and not is_of_machinery(name)
     )
     graph = _Graph(names, own)
     words = set(_WORD.findall(source))
+    hit = {name for name, value in own.items() if any(value is each for each in handlers)}
+    reaches_all = len({id(own[name]) for name in hit}) < len({id(each) for each in handlers})
     rebound = {name for name, value in own.items() if before.addresses.get(name) != id(value)}
-    if graph.is_too_large or words & _REACHES_ALL or _RUNS_SCRIPT.search(source):
+    if graph.is_too_large or reaches_all or words & _REACHES_ALL or _RUNS_SCRIPT.search(source):
         found = set(own)
     else:
-        found = graph.reached_from((words & own.keys()) | rebound)
+        found = graph.reached_from((words & own.keys()) | rebound | hit)
     kept = {name for name in found if name in rebound or not isinstance(own[name], ModuleType)}
     return Changed(tuple(sorted(kept)), gone, graph.shared(), tuple(graph.held))
 
@@ -194,7 +204,7 @@ class _Graph:
             self._words[name].add("globals")
         elif isinstance(thing, BuiltinFunctionType):
             yield thing.__self__
-        elif type(thing).__module__.partition(".")[0] not in _LINKS_NOTHING:
+        elif not _is_machinery(type(thing)):
             array = shared_owner(thing)
             if array is not None:
                 self._views[id(array)] = self._views.get(id(array), 0) + 1
@@ -245,6 +255,12 @@ def shared_owner(thing: Any) -> Any | None:
         return None
     base = thing.base
     return base if type(base) is kind else None
+
+
+def _is_machinery(kind: type) -> bool:
+    module = str(kind.__module__)
+    is_ours = module.startswith("durable_kernel.") and not module.startswith(_EFFECTS)
+    return is_ours or module.partition(".")[0] in _LINKS_NOTHING
 
 
 def _words_of_class(kind: type) -> set[str]:

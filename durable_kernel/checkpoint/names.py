@@ -6,8 +6,8 @@ notebook itself is not copied but found again in the process that loads:
     the namespace            functions of cells get that of the process as their globals
     a class of an earlier    found by its name; what it holds that is neither function nor
     cell                     descriptor is set again
-    a client or lock that    the one that the cells before made, if it is in the same state
-    an earlier cell made     (`facts_of`), as a connection is nobody's state
+    a client that an         the one that the cells before made, if it is in the same state
+    earlier cell made        (`facts_of`), as a connection is nobody's state
     views of one array       views of one array
 
 What a pickler would give back as something else (an open file as text, a memoryview as bytes) is
@@ -40,6 +40,8 @@ _ATTRIBUTES = (
 )
 FactsOf = Callable[[Any], Any]
 """The state of something that can't be carried and need not be; None: it is no such thing."""
+Reduce = Callable[[Any], Any]
+"""How something is made again that says of itself that it can't be; None: it is no such thing."""
 
 
 class KeptNamesError(DurableError):
@@ -68,6 +70,7 @@ def store_names(
     emit: Callable[[bytes], None],
     *,
     facts_of: FactsOf,
+    reduce: Reduce = lambda _thing: None,
     bytes_max: int,
 ) -> list[Refused]:
     """Write the values of the changed names in pieces. Returns those that could not be written.
@@ -76,7 +79,7 @@ def store_names(
     """
     values = {name: namespace[name] for name in changed.names}
     refused: list[Refused] = []
-    known = _Known(namespace, before, changed.shared, facts_of)
+    known = _Known(namespace, before, changed.shared, facts_of, reduce)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a __reduce__ warns of is nobody's now
         while True:
@@ -152,6 +155,7 @@ class _Known:
     before: Before
     shared: frozenset[int]
     facts_of: FactsOf
+    reduce: Reduce
 
     def is_old_class(self, kind: type) -> bool:
         """Tell whether an earlier cell defined this class, and its name still leads to it."""
@@ -234,6 +238,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             raise pickle.PicklingError("cannot pickle a handler of logging")
         elif hasattr(kind, "__array_interface__") and hasattr(obj, "_mmap"):
             raise pickle.PicklingError("cannot pickle a mapped file")
+        elif (reduced := known.reduce(obj)) is not None:
+            return reduced
         else:
             owner = shared_owner(obj)
             if owner is not None and id(owner) in known.shared:

@@ -2,7 +2,8 @@
 
 A client of HTTP is what its cell configured, and its cookies; the connections below are nobody's
 state and are made again when they are needed. So two clients in one configuration are as good as
-one. The same holds for a lock that nobody has. `facts_of` reads that configuration.
+one; `facts_of` reads that configuration. A lock that nobody has is made again under the name that
+the order of lanes knows it by.
 """
 
 from __future__ import annotations
@@ -12,20 +13,48 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["facts_of"]
+from durable_kernel.effects import thread_locks
+
+__all__ = ["facts_of", "reduced_lock"]
 
 Facts = tuple[Any, ...]
 
 
 def facts_of(thing: Any) -> Facts | None:
     """Return plain values that tell two of its kind apart; None for what is no such thing."""
-    read = _reader(type(thing))
+    kind: Any = type(thing)
+    read = _reader(kind)
     return None if read is None else read(thing)
 
 
 @lru_cache(maxsize=4096)
 def _reader(kind: type) -> Callable[[Any], Facts | None] | None:
     return _READERS.get(f"{kind.__module__}.{kind.__qualname__}")
+
+
+def reduced_lock(thing: Any) -> tuple[Any, ...] | None:
+    """Say how a lock that nobody has is made again, as `__reduce__` would. None: it is none."""
+    kind = type(thing)
+    if kind not in _LOCKS or not repr(thing).startswith("<unlocked"):
+        return None
+    if kind in _COUNTED:
+        return lock_again, (kind is thread_locks._RLock, thing._order.name, thing._order.taken)
+    return (_thread.RLock if kind is _thread.RLock else _thread.allocate_lock), ()
+
+
+def lock_again(is_reentrant: bool, name: str, taken: int) -> Any:
+    """Make a lock of a cell that no lane has."""
+    kind: Any = thread_locks._RLock if is_reentrant else thread_locks._Lock
+    lock = kind.__new__(kind)
+    order = thread_locks._Order.__new__(thread_locks._Order)
+    if is_reentrant:
+        order.give_back = _thread.RLock.release.__get__(lock)
+    else:
+        lock._lock = _thread.allocate_lock()
+        order.give_back = lock._lock.release
+    order.name, order.taken, order.waiting, order._attempts = name, taken, [], {}
+    lock._order = order
+    return lock
 
 
 def _of_httpx(client: Any) -> Facts:
@@ -68,17 +97,8 @@ def _named(thing: Any) -> str:
     return str(name)
 
 
-def _of_lock(lock: Any) -> Facts | None:
-    """Tell that nobody has it; one that is taken is no such thing, as nobody would release it."""
-    return ("free",) if repr(lock).startswith("<unlocked") else None
-
-
-_LOCK_NAMES = (
-    f"{_thread.LockType.__module__}.{_thread.LockType.__qualname__}",
-    f"{_thread.RLock.__module__}.{_thread.RLock.__qualname__}",
-    "durable_kernel.effects.thread_locks._Lock",
-    "durable_kernel.effects.thread_locks._RLock",
-)
+_COUNTED = (thread_locks._Lock, thread_locks._RLock)
+_LOCKS = frozenset({_thread.LockType, _thread.RLock, *_COUNTED})
 _READERS: dict[str, Callable[[Any], Facts | None]] = {
     "httpx.Client": _of_httpx,
     "httpx.AsyncClient": _of_httpx,
@@ -86,5 +106,4 @@ _READERS: dict[str, Callable[[Any], Facts | None]] = {
     "httpx2.AsyncClient": _of_httpx,
     "aiohttp.client.ClientSession": _of_aiohttp,
     "urllib3.poolmanager.PoolManager": _of_urllib3,
-    **dict.fromkeys(_LOCK_NAMES, _of_lock),
 }

@@ -98,6 +98,7 @@ class Performer:
         kernel.shell.compile.enter_cell(execution.owner, execution.position)
         self.execution, self._has_task = execution, False
         if kernel.run is not None:
+            kernel.run.interrupts.noticed = self.count_signal
             kernel.run.keeping.watch(kernel.shell.user_ns, partial(take_results, kernel.shell))
         try:
             with execution:
@@ -120,6 +121,10 @@ class Performer:
             kernel.capture.leave()
             kernel.shell.compile.leave_cell()
         return Performance(self._checked(reply), is_final)
+
+    def count_signal(self) -> None:
+        """Count an interrupt that a handler of the cell takes."""
+        self.signals += 1
 
     def note_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Count an interrupt that arrives between cells: nothing is there to be interrupted."""

@@ -12,14 +12,20 @@ from typing import Any
 __all__ = ["trim", "trim_in"]
 
 _OWN = "durable_kernel"
+_BETWEEN = frozenset({"durable_kernel.effects.signals", "durable_kernel.runtime.interrupts"})
+"""They stand between a cell and the handler of a signal that it has set."""
 
 
 def trim(trace: TracebackType | None) -> None:
     """Cut the frames of this package off the end of a traceback, in place."""
-    last = None
+    last = before = None
     current = trace
     while current is not None:
         module = str(current.tb_frame.f_globals.get("__name__", ""))
+        if module in _BETWEEN and before is not None:
+            before.tb_next = current.tb_next
+        else:
+            before = current
         if module != _OWN and not module.startswith(f"{_OWN}."):
             last = current
         current = current.tb_next

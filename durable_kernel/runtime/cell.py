@@ -146,7 +146,6 @@ class CellExecution:
             run.generators.reseed(seed)
         run.secrets.note_source(self.position, self.request.source)
         run.keeping.begin()
-        self._interrupts_before = run.interrupts.raised_count
         self._started = (_perf_counter(), _process_time())
         self._entered = entered(self._lane)
         self._entered.__enter__()
@@ -323,8 +322,7 @@ class CellExecution:
 
     def _was_interrupted_elsewhere(self) -> bool:
         """Tell whether a signal landed outside waiting calls: no replay can repeat that (H16)."""
-        raised = self._run.interrupts.raised_count - self._interrupts_before
-        return raised > self._run.port.interrupts_recorded
+        return self._run.interrupts.has_broken_in(self._run.port.interrupts_recorded)
 
     def _finish_replay(self) -> bool:
         run = self._run
@@ -417,6 +415,7 @@ class CellExecution:
         run = self._run
         kept = run.keeping.keep(
             self.request.source,
+            run.interrupts.handlers,
             run.generators.save(),
             has_others=run.port.crowd.has_others_than(self._lane),
         )

@@ -14,13 +14,13 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from durable_kernel.checkpoint.changed import Before, changed_names, folder_now
+from durable_kernel.checkpoint.changed import Before, Changed, changed_names, folder_now
 from durable_kernel.checkpoint.names import KeptNamesError, load_names, store_names
 from durable_kernel.codec import Sealed
-from durable_kernel.effects.connections import facts_of
+from durable_kernel.effects.connections import facts_of, reduced_lock
 from durable_kernel.history import Kept, PositionHistory, RecordCodec, blob_list, blob_ref
 from durable_kernel.journal import BlobStore
 from durable_kernel.ports import CURRENT_LANE, machinery
@@ -64,8 +64,15 @@ class Keeping:
 
     # --- into the journal -------------------------------------------------------------------------
 
-    def keep(self, source: str, generators: Mapping[str, Any], *, has_others: bool) -> Kept | None:
-        """Store what this cell changed. None: nobody said where its names are.
+    def keep(
+        self,
+        source: str,
+        handlers: Sequence[Any],
+        generators: Mapping[str, Any],
+        *,
+        has_others: bool,
+    ) -> Kept | None:
+        """Store what this cell and handlers of signals changed. None: nobody said where names are.
 
         Raises JournalFullError or another JournalError; then nothing refers to what was stored.
         """
@@ -75,16 +82,16 @@ class Keeping:
         if has_others:
             return Kept(names=[], refused=[["", _STILL_RUNNING]])
         with machinery():  # a pickler draws ids and imports modules: that is no cell's
-            return self._keep(names, before, source, generators)
+            changed = changed_names(names, before, source, handlers)
+            return self._keep(names, before, changed, generators)
 
     def _keep(
         self,
         names: Mapping[str, Any],
         before: Before,
-        source: str,
+        changed: Changed,
         generators: Mapping[str, Any],
     ) -> Kept:
-        changed = changed_names(names, before, source)
         blobs = [self._put(self._records.encode(_surroundings(before)))]
         refused = store_names(
             names,
@@ -92,6 +99,7 @@ class Keeping:
             before,
             lambda piece: blobs.append(self._put(piece)),
             facts_of=facts_of,
+            reduce=reduced_lock,
             bytes_max=self.bytes_max,
         )
         left_out = {each.name for each in refused}

@@ -118,6 +118,8 @@ class RunPort(Recording):
             self.position = position
             self._replay = self.observing.replay = replay
             self.interrupts_recorded = 0
+            self._is_cut = False
+            self.interrupts.begin()
             self.interruption = None
             self.cut_call = None
             self._sources = []

@@ -15,7 +15,7 @@ from typing import Any
 
 from durable_kernel.codec import is_small_tree
 from durable_kernel.errors import JournalFullError, RunSuspendedError, Stop
-from durable_kernel.history import INLINE_BYTES_MAX, CallHistory, Record, Resolved
+from durable_kernel.history import INLINE_BYTES_MAX, CallHistory, Cut, Record, Resolved
 from durable_kernel.journal import Journal
 from durable_kernel.ports import (
     REPEATABLE,
@@ -60,6 +60,7 @@ class Recording:
         self.interrupts = interrupts
         self.interrupts_recorded = 0
         self.cut_call: tuple[str, int] | None = None
+        self._is_cut = False
         self._journal = journal
         self._storing = storing
         self._world = world
@@ -103,7 +104,22 @@ class Recording:
         On a full disk what waits goes on waiting.
         """
         with self.interrupts, self.lock:
-            self._pending.append(packed, sync=sync)
+            self._pending.append([*self._cut_here(), *packed], sync=sync)
+
+    def _cut_here(self) -> list[Packed]:
+        """Record, before anything else leaves, that a signal broke into the cell's computing."""
+        main = self.main
+        if (
+            self._is_cut
+            or not self.interrupts.has_broken_in(self.interrupts_recorded)
+            or main is None
+            or main.has_ended
+            or main.root_thread != threading.get_ident()
+            or not self._replay.is_live
+        ):
+            return []
+        self._is_cut = True
+        return [self._storing.pack(Cut(by=self.interrupts.last))]
 
     def hold_position(self, beginning: Record) -> None:
         """Begin a position that is written with its first effect, or never."""

@@ -89,7 +89,7 @@ class Run:
         self.secrets = RunSecrets(store.redaction_key(place.run_id), self.tell)
         self.outline = outline
         self._vitals = Vitals(place.folder, journal.epoch, found.beginning)
-        self.interrupts = Interrupts(self._vitals.hear)
+        self.interrupts = Interrupts(self._vitals.hear, lambda: self.port.is_live)
         self.world = surroundings.world
         self.generators = surroundings.generators
         self.storing = Storing(records, journal.blobs, self.secrets)
@@ -480,6 +480,7 @@ class Run:
         except JournalError as error:
             self.tell(str(error))
         self.port.close()
+        self.interrupts.uninstall()
         self._vitals.close()
         self._journal.close()
 
