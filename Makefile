@@ -14,11 +14,11 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed-$(EXTRAS)
 inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
 
-.PHONY: help setup test check lint types layers format coverage demo bench campaign compare transparency build clean
+.PHONY: help setup test check lint types layers format coverage demo bench campaign runners compare transparency build clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  ARGS=... is handed on to pytest, the benchmarks, the comparison, the campaign and the demo"
+	@echo "  ARGS=... is handed on to pytest, the benchmarks, the comparison, the campaigns and the demo"
 
 setup: $(installed)  ## make .venv with everything (PYTHON=... chooses the interpreter)
 
@@ -64,6 +64,9 @@ bench: $(VENV)/.installed-bench  ## the budgets of the design, measured
 
 campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
 	$(bin)/python -m tests.crash.campaign $(if $(KILLS),--kills $(KILLS)) $(ARGS)
+
+runners: $(installed)  ## papermill, nbclient and `durable run`, killed and called again
+	$(bin)/python -m tests.runners $(ARGS)
 
 compare: $(VENV)/.installed-compare  ## one pipeline, killed thrice, under this and other tools
 	$(bin)/python -m benchmarks.compare $(ARGS)

@@ -16,7 +16,7 @@ from durable_kernel.history.views import when
 from durable_kernel.runtime import Marks, find_kin, records_of
 from durable_kernel.store import RunPlace, Store
 
-__all__ = ["Chosen", "choose_run", "outline_of"]
+__all__ = ["Chosen", "choose_run", "cut_ends", "outline_of"]
 
 _HOUR_S = 3600.0
 _NO_MARKS = Marks()
@@ -47,6 +47,11 @@ def outline_of(store: Store, place: RunPlace, *, is_verified: bool = True) -> Ou
     if not any(place.folder.glob("seg-*.dkj")):
         return Outline(records)
     return Outline.of(store.frames(place), records)
+
+
+def cut_ends(place: RunPlace) -> frozenset[str]:
+    """Name the files that keep torn ends: what a killed process left half written, and was cut."""
+    return frozenset(each.name for each in place.folder.glob("*.torn"))
 
 
 def choose_run(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import keyword
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from durable_kernel.runtime import Marks
 
 __all__ = [
     "check_writable",
+    "clear_leftovers",
     "inject_parameters",
     "marks_of",
     "name_run",
@@ -76,6 +78,16 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"{path}: there is no folder {path.parent}.")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"{path}: the folder {path.parent} can't be written.")
+
+
+def clear_leftovers(path: Path) -> None:
+    """Remove what runners left beside this file that were killed while they wrote it.
+
+    To be called by the one runner that is going to write it.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def _why_not_a_cell(cell: Any) -> str:

@@ -19,7 +19,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 
 from durable_kernel.errors import UsageError
-from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
+from durable_kernel.headless.choosing import Chosen, choose_run, cut_ends, outline_of
 from durable_kernel.headless.kernels import OwnKernelManager
 from durable_kernel.headless.notebook import marks_of, name_run
 from durable_kernel.replay import may_repeat
@@ -122,12 +122,16 @@ def _execute(
             "timeout": timeout_s,
         },
     )
+    known = cut_ends(chosen.place)
     try:
         client.execute(env=_environment(store, chosen.place, input_path))
     except DeadKernelError as error:
         for sentence in _doubts(store, chosen.place):
             error.add_note(sentence)
         raise
+    finally:
+        for name in sorted(cut_ends(chosen.place) - known):
+            logger.info("the torn end of an interrupted write was cut; %s keeps it", name)
     return chosen.place
 
 

@@ -23,11 +23,12 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode, ValidationError
 
-from durable_kernel.headless.choosing import Chosen, choose_run, outline_of
+from durable_kernel.headless.choosing import Chosen, choose_run, cut_ends, outline_of
 from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
 from durable_kernel.headless.kernels import OwnKernelManager
 from durable_kernel.headless.notebook import (
     check_writable,
+    clear_leftovers,
     inject_parameters,
     marks_of,
     name_run,
@@ -139,6 +140,7 @@ def run_notebook(
         store.adopt(chosen.place)
     if chosen.is_finished:
         return Exit.DONE
+    clear_leftovers(request.output or request.notebook)
     return asyncio.run(_Runner(request, progress, store, chosen, notebook, kernels).run())
 
 
@@ -163,6 +165,7 @@ class _Runner:
         self._is_stopped = False
         self._is_unwritten = False
         self._told: list[str] = []
+        self._cut_ends = cut_ends(chosen.place)
 
     async def run(self) -> Exit:
         code_cells = [
@@ -219,6 +222,7 @@ class _Runner:
                 if (stopped := _stop_in(cell)) is not None:
                     self._progress.say(stopped.evalue)
                     return EXIT_OF_ERROR[stopped.ename]
+                self._tell_repairs()
                 outline = self._outline()
                 self._tell_reuse(outline)
                 self._progress.cell(done, outline)
@@ -277,6 +281,14 @@ class _Runner:
             self._is_unwritten = True
         else:
             self._is_unwritten = False
+
+    def _tell_repairs(self) -> None:
+        """Say where a kernel cut the torn end of its journal as it began."""
+        known, self._cut_ends = self._cut_ends, cut_ends(self._place)
+        for name in sorted(self._cut_ends - known):
+            self._progress.say(
+                f"the torn end of an interrupted write was cut off the journal; {name} keeps it."
+            )
 
     def _tell_reuse(self, outline: Outline) -> None:
         """Say what was noted of a cell that took the place of an earlier attempt just now."""
