@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from durable_kernel.cli import doctor, fork, gc, install, log, ls, resolve, run, show, trust
+from durable_kernel.cli import at, doctor, fork, gc, install, log, ls, resolve, run, show, trust
 from durable_kernel.cli.console import stderr
 from durable_kernel.errors import DurableError
 from durable_kernel.headless import EXIT_OF_ERROR, Exit
@@ -28,6 +28,7 @@ app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("log")(log.log)
 app.command("resolve")(resolve.resolve)
+app.command("at")(at.at)
 app.command("doctor")(doctor.doctor)
 app.command("fork")(fork.fork)
 app.command("gc")(gc.gc)

@@ -120,7 +120,8 @@ class CellExecution:
 
     def __enter__(self) -> Self:
         run = self._run
-        replay = PositionReplay(self.history, is_open=not self.is_replay, donor=self.donor)
+        is_open = not (self.is_replay or run.settings.looks_only)
+        replay = PositionReplay(self.history, is_open=is_open, donor=self.donor)
         port = run.port
         is_crowded = self.history.cell.is_crowded if self.history else port.crowd.has_others
         with port.lock:  # no lane may begin a call between two positions

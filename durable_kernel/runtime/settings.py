@@ -50,7 +50,8 @@ class Settings:
     that leaves acts behind. Both are explicit decisions of a user, never defaults. `hosts` says
     which calls may be repeated unasked, and which get an Idempotency-Key: none unless listed.
     `poison_s`: a cell that ends its process twice within so many seconds of its own is not executed
-    by itself again; 0: it always is.
+    by itself again; 0: it always is. `looks_only`: the world stays closed behind the last recorded
+    position; what is run there can read names, and do nothing.
     """
 
     run: str | None = None
@@ -63,6 +64,7 @@ class Settings:
     repeat_acts: bool = False
     replay_ask_s: float = REPLAY_ASK_S
     poison_s: float = POISON_S
+    looks_only: bool = False
     hosts: HostRules = field(default_factory=HostRules)
     journal_max_bytes: int = JOURNAL_BYTES_MAX
     kept_max_bytes: int = KEPT_BYTES_MAX
@@ -79,6 +81,7 @@ class Settings:
             resume=_choice(environ, "DURABLE_RESUME", Resume, Resume.EAGER),
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
+            looks_only=environ.get("DURABLE_LOOKS_ONLY", "") == "1",
             hosts=_hosts(environ),
             replay_ask_s=_number(
                 "DURABLE_REPLAY_ASK_S", environ.get("DURABLE_REPLAY_ASK_S") or str(REPLAY_ASK_S)

@@ -37,7 +37,7 @@ from durable_kernel.history import (
 from durable_kernel.journal import Frame, Journal
 from durable_kernel.journal.copying import copy_frames
 from durable_kernel.ports import Ending
-from durable_kernel.runtime import effect_name, records_of
+from durable_kernel.runtime import records_of
 from durable_kernel.sharing.notebook_copy import copied_notebook
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
@@ -80,13 +80,19 @@ class Fork:
 
 
 def fork_run(
-    store: Store, parent: RunPlace, *, at: int | None = None, notebook: Path | None = None
+    store: Store,
+    parent: RunPlace,
+    *,
+    at: int | None = None,
+    notebook: Path | None = None,
+    into: Store | None = None,
 ) -> Fork:
     """Fork a run before position `at`; None: behind its last finished cell.
 
     Args:
         notebook: where a copy of the run's notebook is written, bound to the fork. It must not
             exist.
+        into: the store that gets the fork, one of the same key; None: the parent's.
 
     The parent may be written meanwhile. Raises UsageError, UntrustedRunError, JournalCorruptError,
     and JournalFullError: then there is no fork.
@@ -106,11 +112,8 @@ def fork_run(
             copy_frames(_past(store, parent, shared), parent.folder, journal, store.disk)
             journal.append([records.pack(each) for each in own], sync=True)
 
-    named = [
-        f"{each.label} (effect {effect_name(position - 1, each.lane, each.ordinal)})"
-        for each in cut
-    ]
-    made = store.fork(parent, fill, notebook=notebook)
+    named = [each.label for each in cut]
+    made = (into or store).fork(parent, fill, notebook=notebook)
     if notebook is not None:
         cells = [each.cell for each in shared]
         known = parent.meta.notebook
@@ -135,16 +138,12 @@ def _position(outline: Outline, at: int | None) -> int:
     if at is None:
         return done
     if not 0 <= at <= end:
-        raise UsageError(
-            f"--at {at}: there is no such place. The run has the cells 0 to {end - 1}; --at N "
-            "forks before cell N."
-            if end
-            else f"--at {at}: this run has no cell yet."
-        )
+        cells = f"the cells 0 to {end - 1}" if end else "no cell yet"
+        raise UsageError(f"there is no place {at}: the run has {cells}.")
     if at > done:
         raise UsageError(
-            f"--at {at}: cell {done} is not finished, and only what is finished can be shared. "
-            f"Fork before it (--at {done}), or wait for it."
+            f"cell {done} is not finished, and only what is finished can be shared: take the place "
+            "before it, or wait for it."
         )
     return at
 

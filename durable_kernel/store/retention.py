@@ -28,7 +28,19 @@ from durable_kernel.store.shelf import RunPlace
 from durable_kernel.store.status import RunSummary, known_summary
 from durable_kernel.store.store import Store
 
-__all__ = ["Freeable", "Kept", "Policy", "Sweep", "plan_sweep", "unneeded_files", "why_changed"]
+__all__ = [
+    "LOOKS_NAME",
+    "Freeable",
+    "Kept",
+    "Policy",
+    "Sweep",
+    "plan_sweep",
+    "unneeded_files",
+    "why_changed",
+]
+
+LOOKS_NAME = "looks"
+"""The folder of the store where a past state is replayed, to be looked at."""
 
 _MAKING_S_MAX = 3600.0
 _HALF_DONE = ("*.tmp", "blobs/unfinished/*", "HANDOVER")
@@ -67,6 +79,11 @@ class Freeable:
     @property
     def is_run(self) -> bool:
         return self.sort == _RUN
+
+    @property
+    def is_of_nobody(self) -> bool:
+        """True for a folder of the store that is no run: its only entry in `files`."""
+        return self.sort == _STORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,18 +288,23 @@ def _reachable(outline: Outline) -> Iterator[PositionOutline]:
 
 
 def _of_nobody(store: Store, now_ns: int) -> Iterator[Freeable]:
-    """Yield hidden folders of runs that were never finished being made, or being deleted."""
-    with suppress(FileNotFoundError):
-        for folder in sorted(store.runs.iterdir()):
-            is_gone = folder.name.startswith(".gone-")
-            is_new = folder.name.startswith(".new-")
-            if not folder.is_dir() or not (is_gone or is_new):
-                continue
-            is_old = _is_older(folder, now_ns - int(_MAKING_S_MAX * 1e9))
-            if is_gone or (is_old and is_locked(folder) is None):
-                why = "its deletion was cut short" if is_gone else "its maker died"
-                size_bytes = _freed_bytes(_files_below(folder))
-                yield Freeable(_STORE, folder.name, "unfinished", why, size_bytes, (folder,))
+    """Yield folders of runs that were never finished being made, being deleted, or looked into."""
+    old_ns = now_ns - int(_MAKING_S_MAX * 1e9)
+    hidden = _folders(store.runs)
+    gone = [(each, "its deletion was cut short") for each in hidden if each.name[:6] == ".gone-"]
+    new = [(each, "its maker died") for each in hidden if each.name[:5] == ".new-"]
+    looks = [(each, "who looked died") for each in _folders(store.home / LOOKS_NAME)]
+    for folder, why in [*gone, *(each for each in new + looks if _is_older(each[0], old_ns))]:
+        if not any(is_locked(each) is not None for each in (folder, *_folders(folder / "runs"))):
+            size_bytes = _freed_bytes(_files_below(folder))
+            yield Freeable(_STORE, folder.name, "unfinished", why, size_bytes, (folder,))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.is_dir())
+    except FileNotFoundError:
+        return []
 
 
 def _before_ns(policy: Policy, now_ns: int) -> int:

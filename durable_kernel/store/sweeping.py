@@ -77,7 +77,7 @@ def sweep(
 @contextmanager
 def _locked(store: Store, each: Freeable) -> Iterator[None]:
     """Hold the run's lock, so that no kernel opens it."""
-    folder = store.runs / each.run_id
+    folder = each.files[0] if each.is_of_nobody else store.runs / each.run_id
     if not folder.is_dir():
         raise RunNotFoundError(each.run_id, store.home)
     lock = RunLock.acquire(folder)
@@ -88,7 +88,6 @@ def _locked(store: Store, each: Freeable) -> Iterator[None]:
 
 
 def _free(store: Store, each: Freeable, policy: Policy, now_ns: int) -> Freeable | Kept | None:
-    folder = store.runs / each.run_id
     if each.is_run:
         if refusal := why_changed(store, each, policy):
             return Kept(each.run_id, f"it changed meanwhile: {refusal}")
@@ -96,19 +95,19 @@ def _free(store: Store, each: Freeable, policy: Policy, now_ns: int) -> Freeable
         with explained(hidden):
             remove_tree(hidden, store.disk)
         return each
-    if each.files == (folder,):
-        with explained(folder):
-            remove_tree(folder, store.disk)
+    if each.is_of_nobody:
+        with explained(each.files[0]):
+            remove_tree(each.files[0], store.disk)
         return each
     place = store.place(each.run_id)
     now_unneeded = {
         path for one in unneeded_files(store, place, torn_before_ns=now_ns) for path in one.files
     }
-    with explained(folder):
+    with explained(place.folder):
         for path in each.files:
             if path in now_unneeded:
                 with suppress(FileNotFoundError):
                     store.disk.unlink(path)
         with suppress(FileNotFoundError):
-            store.disk.unlink(folder / STATE_NAME)  # it tells a size that is no longer true
+            store.disk.unlink(place.folder / STATE_NAME)  # it tells a size that is no longer true
     return each

@@ -48,5 +48,5 @@ def test_what_cannot_be_forked_is_refused_and_nothing_is_made(
     said = durable("fork", RUN_ID, "--at", "7")
 
     assert said.code == 2
-    assert "--at 7: there is no such place. The run has the cells 0 to 1" in said.err
+    assert "there is no place 7: the run has the cells 0 to 1." in said.err
     assert [each.run_id for each in Store(notebook.home).all()] == [RUN_ID]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from durable_kernel.errors import JournalError, UntrustedRunError, UsageError
+from durable_kernel.errors import JournalError, RunSuspendedError, UntrustedRunError, UsageError
 from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.journal.copying import mentioned_digests
 from durable_kernel.ports import Repeat
@@ -144,7 +145,7 @@ def test_a_running_parent_is_forked_behind_its_last_finished_cell(notebook: Bran
     assert notebook.service.requests == ["rates", "pay"]
 
 
-@pytest.mark.parametrize(("at", "found"), [(-1, "no such place"), (4, "no such place")])
+@pytest.mark.parametrize(("at", "found"), [(-1, "no place -1"), (4, "no place 4")])
 def test_a_place_that_is_not_there_is_refused(notebook: Branching, at: int, found: str) -> None:
     notebook.lived(*CELLS)
 
@@ -199,9 +200,10 @@ def test_an_act_under_way_at_the_fork_is_never_repeated_unasked(notebook: Branch
     fork = forked(notebook, at=1)
     with notebook.session(run=fork.run_id, in_doubt=InDoubtPolicy.STOP) as session:
         session.recover()
-        session.execute("worker.join()")
+        with suppress(RunSuspendedError):  # it may be asked for before the cell is
+            session.execute("worker.join()")
 
-    assert fork.in_doubt == ("ask slow (effect 0/t1.0)",)
+    assert fork.in_doubt == ("ask slow",)
     assert notebook.service.requests == ["slow"]
     assert notebook.left == [3]
 

@@ -283,6 +283,19 @@ def test_what_a_dead_process_left_half_done_goes(tmp_path: Path) -> None:
     assert list(store.runs.glob(".*")) == []
 
 
+def test_a_look_that_died_goes_once_it_is_old(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    begun(store, "run")
+    (tmp_path / "looks" / "abcd" / "runs" / "passing").mkdir(parents=True)
+    made_ns = (tmp_path / "looks" / "abcd").stat().st_mtime_ns
+
+    assert swept(store, now_ns=made_ns + SECOND_NS).freed == []
+    (freed,) = swept(store, now_ns=made_ns + DAY_NS).freed
+
+    assert freed.why == "who looked died"
+    assert list((tmp_path / "looks").iterdir()) == []
+
+
 def test_a_torn_end_goes_only_with_an_age(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     place = begun(store, "run", opened(NOW_NS * 2))
