@@ -14,7 +14,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed-$(EXTRAS)
 inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
 
-.PHONY: help setup test check lint types layers format coverage demo bench campaign runners compare transparency build clean
+.PHONY: help setup test check lint types layers format coverage demo bench campaign runners compare transparency parity build clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ compare: $(VENV)/.installed-compare  ## one pipeline, killed thrice, under this 
 transparency:  ## suites of requests, httpx and urllib3 in both kernels (SLICE=1: a part)
 	@$(MAKE) --no-print-directory setup VENV=$(VENV)-transparency EXTRAS=transparency
 	$(VENV)-transparency/bin/python -m tests.transparency.run $(if $(SLICE),--slice) $(ARGS)
+
+parity: $(installed)  ## ipykernel's own suite in both kernels (SLICE=1: a part)
+	$(bin)/python -m tests.parity.suite $(if $(SLICE),--slice) $(ARGS)
 
 build: $(installed)  ## wheel and source archive in dist/
 	$(bin)/python -m build

@@ -65,7 +65,7 @@ class DurableKernelApp(IPKernelApp):
         try:
             return super().start()
         finally:
-            if self.kernel is not None:
+            if isinstance(self.kernel, DurableKernel):
                 self.kernel.close_run()
 
 

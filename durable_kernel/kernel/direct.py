@@ -1,6 +1,7 @@
 """Direct answers: what the shell-channel thread says by itself while the main thread is busy (H35).
 
-    kernel_info_request   while busy, so that a websocket opens at once however long a replay takes
+    kernel_info_request   while the run restores or a call is in doubt, so that a websocket opens at
+                          once however long that takes; else in its turn, as in the stock kernel
     %durable lines        always: they are about the run, not the namespace, and are no positions
 
 Everything else goes to the main thread, in order. An answer ends with status idle, as protocol and
@@ -49,8 +50,7 @@ class DirectAnswers:
             message = kernel.session.deserialize(parts, content=False, copy=False)
             kind = message["header"]["msg_type"]
             if kind == "kernel_info_request":
-                self._answer_info(idents, message)
-                return True
+                return self._answer_info(idents, message)
             if kind != "execute_request":
                 return False
             message["content"] = kernel.session.unpack(message["content"])
@@ -87,14 +87,18 @@ class DirectAnswers:
                 told = {"name": "stderr", "text": f"durable: {doubt}\n"}
                 kernel.publish("stream", told, kernel.performer.parent)
 
-    def _answer_info(self, idents: Any, message: Any) -> None:
+    def _answer_info(self, idents: Any, message: Any) -> bool:
         kernel = self._kernel
+        is_parked = kernel.run is not None and kernel.run.state == "in doubt"
+        if not kernel.is_restoring and not is_parked:
+            return False
         kernel.publish_state("busy", message)
         content = {"status": "ok", **kernel.kernel_info}
         kernel.session.send(
             kernel.shell_stream, "kernel_info_reply", content, message, ident=idents
         )
         self._go_idle(message)
+        return True
 
     def _answer_lines(self, idents: Any, message: Any, lines: Sequence[str]) -> None:
         kernel = self._kernel

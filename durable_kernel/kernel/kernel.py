@@ -36,6 +36,7 @@ from durable_kernel.kernel.beside import Beside
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.comms import Comms
 from durable_kernel.kernel.compiler import StableCompiler
+from durable_kernel.kernel.control import BesideOnControl
 from durable_kernel.kernel.direct import DirectAnswers
 from durable_kernel.kernel.from_the_top import FromTheTop
 from durable_kernel.kernel.magics import register_magic
@@ -122,6 +123,7 @@ class DurableKernel(IPythonKernel):
         self.performer = Performer(self)
         self.direct = DirectAnswers(self)
         self.beside = Beside(self)
+        self.control = BesideOnControl(self)
         self.comms = Comms(self)
         self._has_asked_to_restore = False
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
@@ -264,7 +266,7 @@ class DurableKernel(IPythonKernel):
         """Start answering, and restore the run as the first thing of the main thread."""
         super().start()
         self.call_on_shell_thread(self._ask_to_restore)
-        self.shell_channel_thread.io_loop.add_callback(self.direct.watch)
+        self.call_on_shell_thread(self.direct.watch)
 
     def _ask_to_restore(self) -> None:
         """Put the first message into the main thread's queue. Runs on the shell-channel thread."""
@@ -280,10 +282,6 @@ class DurableKernel(IPythonKernel):
         sentence = self.restoration.choose(choice, **options)
         self.post(_RESTORE)
         return sentence
-
-    def rewind(self, position: int, allowed: runtime.Allowed) -> str:
-        """Go back to the state before a position, soon. Runs on the shell-channel thread."""
-        return self.replacement.rewind(position, allowed)
 
     def call_on_shell_thread(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call a function on the shell-channel thread, soon. Safe from any thread."""
@@ -382,6 +380,8 @@ class DurableKernel(IPythonKernel):
         asked = Asked(
             code, silent, store_history, user_expressions or {}, allow_stdin, cell_meta, cell_id
         )
+        if self.control.concerns_this_thread():
+            return await self.control.execute(asked)
         try:
             return await self._execute(asked)
         finally:
