@@ -395,7 +395,8 @@ class CellExecution:
             status="ok" if result.status == "ok" else "error",
             wall_ns=run.world.wall_ns(),
             execution_count=result.execution_count,
-            generators=run.generators.fingerprint(),
+            # Lanes that are left may draw at any moment: then there is no state to compare.
+            generators=b"" if run.port.crowd.has_others else run.generators.fingerprint(),
             clocks=run.clock_reading(),
             costs={
                 "wall_s": _perf_counter() - wall,

@@ -201,6 +201,7 @@ class Recording:
                 self._note_cut(step, outcome)
             changed = None
             if step.generators_before is not None:
+                self._pending.before_collecting()  # who draws next asks, and waits for this
                 changed = self._world.generators_after(step.generators_before)
             lost_by = self._pending.settle(step, outcome, changed, pace)
         if lost_by is not None:
@@ -215,7 +216,8 @@ class Recording:
         by = outcome.error.type_path if outcome.error is not None else ""
         if by in _INTERRUPTS:
             self.cut_call = (step.lane, step.ordinal)
-            self.interrupts_recorded += by == _KEYBOARD
+            self.interrupts_recorded += by == _KEYBOARD or self.interrupts.is_cancelling
+            self.interrupts.is_cancelling = False
 
     def _announce(self, lane: Lane, call: Call, ordinal: int, key: StepKey) -> LiveStep:
         if call.act is Act.OBSERVATION and not self.crowd.turnstile.is_crowded:

@@ -48,6 +48,7 @@ from durable_kernel.runtime.retrying import (
     Attempts,
     act_sentences,
     allowed_by,
+    failed_cell,
     is_asked_live,
     is_to_be_retried,
     require_leavable,
@@ -317,11 +318,9 @@ class Run:
 
         Raises UsageError if it did not fail, TaintedPositionError unless acts may be repeated.
         """
-        last = self.read_outline().last_cell
         if self._running is not None:
             raise UsageError("a cell is running; interrupt it first.")
-        if last is None or (last.committed is not None and not last.has_failed):
-            raise UsageError("the last cell did not fail; there is nothing to try again.")
+        last = failed_cell(self.read_outline())
         if not repeats_acts:
             require_untainted(self._load(last), self.settings)
         self._leave(last.position, "retry", reuses=True, repeats_acts=repeats_acts)
@@ -388,8 +387,11 @@ class Run:
                 self.tell(reused)
 
     def keep_generators(self) -> None:
-        """Remember the generators' state: the next position begins with it, whoever drew since."""
-        self._generators = self.generators.save()
+        """Remember the generators' state: the next position begins with it, whoever drew since.
+
+        But for lanes that are left: what they draw meanwhile is drawn, in an order of its own (H9).
+        """
+        self._generators = None if self.port.crowd.has_others else self.generators.save()
 
     def committed(self, execution: CellExecution) -> None:
         """Keep the outline of a position that became final: the next one counts from it."""

@@ -84,6 +84,32 @@ print(sorted(found.items()), random.random())"""
     assert notebook.service.requests == ["now"]
 
 
+def test_a_thread_that_outlives_its_cell_draws_the_same_again(notebook: Notebook) -> None:
+    """H8, H9: it draws while other cells run, and between them."""
+    cells = (
+        """\
+import random, threading
+drawn, is_over = [], threading.Event()
+def watch():
+    while not is_over.is_set():
+        drawn.append(sum(random.random() for _ in range(50)))
+watcher = threading.Thread(target=watch)
+watcher.start()
+print(random.random())""",
+        "print(random.random(), service.ask('a'))",
+        "print(sum(random.random() for _ in range(100_000)), service.ask('b'))",
+        "is_over.set(); watcher.join()",
+        "print(len(drawn), sum(drawn), random.random())",
+    )
+    first = notebook.lived(*cells)
+
+    again = notebook.replayed()
+
+    assert again.text() == first.text()
+    assert again.run.latch is None
+    assert notebook.service.requests == ["a", "b"]
+
+
 def test_a_draw_that_fails_counts(notebook: Notebook) -> None:
     source = """\
 import random, threading
