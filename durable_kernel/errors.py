@@ -153,15 +153,15 @@ class RunLockedError(RunError):
     `holder` is what it wrote about itself (may be empty).
     """
 
-    def __init__(self, folder: Path | str, holder: str) -> None:
-        super().__init__(folder, holder)
-        self.folder, self.holder = Path(folder), holder
+    def __init__(self, folder: Path | str, holder: str, instead: str = "") -> None:
+        super().__init__(folder, holder, instead)
+        self.folder, self.holder, self.instead = Path(folder), holder, instead
 
     def __str__(self) -> str:
         who = f" ({self.holder})" if self.holder else ""
         return (
             f"{self.folder}: another process is writing this run{who}. "
-            "Stop that kernel first; a run has one writer at a time."
+            f"Stop that kernel first{self.instead}; a run has one writer at a time."
         )
 
 

@@ -9,7 +9,24 @@ import sys
 
 import typer
 
-from durable_kernel.cli import at, doctor, fork, gc, install, log, ls, resolve, run, show, trust
+from durable_kernel.cli import (
+    at,
+    doctor,
+    fork,
+    fresh,
+    gc,
+    install,
+    log,
+    ls,
+    plan,
+    resolve,
+    restore,
+    retry,
+    rewind,
+    run,
+    show,
+    trust,
+)
 from durable_kernel.cli.console import stderr
 from durable_kernel.errors import DurableError
 from durable_kernel.headless import EXIT_OF_ERROR, Exit
@@ -23,18 +40,30 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(run.run)
-app.command("ls")(ls.ls)
-app.command("show")(show.show)
-app.command("log")(log.log)
-app.command("resolve")(resolve.resolve)
-app.command("at")(at.at)
-app.command("doctor")(doctor.doctor)
-app.command("fork")(fork.fork)
-app.command("gc")(gc.gc)
-app.command("trust")(trust.trust)
-app.command("install")(install.install)
-app.command("uninstall")(install.uninstall)
+_RUNNING, _LOOKING = "Run", "Look"
+_DECIDING, _GOING_BACK, _KEEPING = "Decide", "Go back, and part", "Keep in order"
+
+app.command("run", rich_help_panel=_RUNNING)(run.run)
+
+app.command("ls", rich_help_panel=_LOOKING)(ls.ls)
+app.command("show", rich_help_panel=_LOOKING)(show.show)
+app.command("log", rich_help_panel=_LOOKING)(log.log)
+app.command("plan", rich_help_panel=_LOOKING)(plan.plan)
+app.command("at", rich_help_panel=_LOOKING)(at.at)
+
+app.command("resolve", rich_help_panel=_DECIDING)(resolve.resolve)
+app.command("trust", rich_help_panel=_DECIDING)(trust.trust)
+
+app.command("retry", rich_help_panel=_GOING_BACK)(retry.retry)
+app.command("rewind", rich_help_panel=_GOING_BACK)(rewind.rewind)
+app.command("restore", rich_help_panel=_GOING_BACK)(restore.restore)
+app.command("fresh", rich_help_panel=_GOING_BACK)(fresh.fresh)
+app.command("fork", rich_help_panel=_GOING_BACK)(fork.fork)
+
+app.command("gc", rich_help_panel=_KEEPING)(gc.gc)
+app.command("doctor", rich_help_panel=_KEEPING)(doctor.doctor)
+app.command("install", rich_help_panel=_KEEPING)(install.install)
+app.command("uninstall", rich_help_panel=_KEEPING)(install.uninstall)
 
 
 def main() -> None:

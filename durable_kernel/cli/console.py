@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from durable_kernel.store import Store
+from durable_kernel.errors import RunLockedError
+from durable_kernel.journal import is_locked
+from durable_kernel.store import RunPlace, Store
 
 __all__ = [
     "JsonFlag",
@@ -25,6 +27,7 @@ __all__ = [
     "open_store",
     "patience",
     "print_json",
+    "require_closed",
     "say",
     "size",
     "stderr",
@@ -64,6 +67,15 @@ def open_store() -> Store:
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def require_closed(place: RunPlace, instead: str) -> None:
+    """Refuse what a kernel would not notice. `instead`: the line that does it in its notebook.
+
+    Raises RunLockedError.
+    """
+    if (holder := is_locked(place.folder)) is not None:
+        raise RunLockedError(place.folder, holder, f", or say `{instead}` in its notebook")
 
 
 def say(sentence: str) -> None:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import msgpack
 
 from durable_kernel.errors import BranchRefusedError, RunSuspendedError, UsageError
-from durable_kernel.runtime import Allowed
+from durable_kernel.runtime import Allowed, cells_from
 
 if TYPE_CHECKING:
     from durable_kernel.kernel.kernel import DurableKernel
@@ -103,9 +103,7 @@ class Replacement:
         self.require_possible()
         run = self._kernel.run
         assert run is not None, "a command without a run is refused before"
-        left = [each for each in run.read_outline().positions if each.position >= position]
-        if position < 0 or not left:
-            raise UsageError(f"there is no cell {position} in this run; `%durable log` lists them.")
+        left = cells_from(run.read_outline(), position)
         try:
             run.branch(position, "rewound by the user", reuses=True, allowed=allowed)
         except BranchRefusedError as error:

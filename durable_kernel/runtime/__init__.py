@@ -19,10 +19,11 @@ from durable_kernel.runtime.inbox import (
 )
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.kinship import Marks, find_kin
+from durable_kernel.runtime.leaving import leave_failed_of, rewind_of
 from durable_kernel.runtime.opening import mark_finished, open_run
 from durable_kernel.runtime.parking import advice, effect_name
 from durable_kernel.runtime.plan import Plan
-from durable_kernel.runtime.retrying import Allowed
+from durable_kernel.runtime.retrying import Allowed, cells_from
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
 from durable_kernel.runtime.starting import Beginning, Start, Told
@@ -48,11 +49,13 @@ __all__ = [
     "Surroundings",
     "Told",
     "advice",
+    "cells_from",
     "effect_name",
     "find_kin",
     "inbox_of",
     "is_live_cell",
     "is_same_cell",
+    "leave_failed_of",
     "mark_finished",
     "open_run",
     "outputs_of",
@@ -62,4 +65,5 @@ __all__ = [
     "queued_resolutions",
     "read_answer",
     "records_of",
+    "rewind_of",
 ]

@@ -15,6 +15,7 @@ from durable_kernel.errors import (
     CutPositionError,
     PoisonedPositionError,
     TaintedPositionError,
+    UsageError,
 )
 from durable_kernel.history import Outline, PositionHistory, PositionOutline
 from durable_kernel.replay import Donor
@@ -29,6 +30,8 @@ __all__ = [
     "Attempts",
     "act_sentences",
     "allowed_by",
+    "cells_from",
+    "failed_cell",
     "find_donor",
     "is_asked_live",
     "is_to_be_retried",
@@ -106,6 +109,22 @@ def is_asked_live(recorded: PositionHistory, request: CellRequest) -> bool:
 def allowed_by(request: CellRequest) -> Allowed:
     """Return which acts a cell may do again that takes the place of a recorded one."""
     return Allowed.OWN if is_live_cell(request.source) else Allowed.NONE
+
+
+def cells_from(outline: Outline, position: int) -> list[PositionOutline]:
+    """Return the positions that going back there leaves behind. Raises UsageError for none."""
+    left = [each for each in outline.positions if each.position >= position]
+    if position < 0 or not left:
+        raise UsageError(f"there is no cell {position} in this run; `%durable log` lists them.")
+    return left
+
+
+def failed_cell(outline: Outline) -> PositionOutline:
+    """Return the last cell, which failed or was never finished. Raises UsageError otherwise."""
+    last = outline.last_cell
+    if last is None or (last.committed is not None and not last.has_failed):
+        raise UsageError("the last cell did not fail; there is nothing to try again.")
+    return last
 
 
 def require_leavable(outline: Outline, position: int, allowed: Allowed) -> None:
