@@ -74,7 +74,9 @@ def main() -> None:
     try:
         app(args=run.join_parameters(sys.argv[1:]))
     except DurableError as error:
-        stderr().print(f"[bold red]durable:[/] {_escaped(str(error))}", soft_wrap=True)
+        stderr().print(
+            f"[bold red]durable:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False
+        )
         sys.exit(EXIT_OF_ERROR.get(type(error).__name__, Exit.REFUSED))
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)

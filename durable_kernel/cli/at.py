@@ -44,14 +44,13 @@ def at(
         look = look_at(store, store.get(run), position, expressions or ())
     if as_json:
         print_json(asdict(look))
-        return
-    if not expressions:
+    elif not expressions:
         drawn = table("name", "type", "value")
         for each in look.names:
             drawn.add_row(each.name, escape(visible(each.type)), escape(visible(each.shown)))
         stdout().print(drawn)
-        return
-    for value in look.values:
-        say(value.error or value.text)
+    else:
+        for value in look.values:
+            say(value.error or value.text)
     if any(each.error for each in look.values):
         raise typer.Exit(1)

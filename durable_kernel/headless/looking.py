@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_kernel.errors import UsageError
+from durable_kernel.headless.choosing import outline_of
 from durable_kernel.headless.kernels import OwnKernelManager
 from durable_kernel.sharing import fork_run
 from durable_kernel.store import RunPlace, Store
@@ -73,8 +74,10 @@ def look_at(store: Store, place: RunPlace, position: int, expressions: Sequence[
     """
     for each in expressions:
         _check_expression(each)
-    if position < 0:
-        raise UsageError(f"there is no cell {position}.")
+    known = [each.position for each in outline_of(store, place).positions]
+    if position not in known:
+        cells = f"the cells 0 to {known[-1]}" if known else "no cell yet"
+        raise UsageError(f"there is no cell {position}: the run has {cells}.")
     with _passing_store(store) as passing:
         fork = fork_run(store, place, at=position + 1, into=passing)
         asked = list(expressions) or [_NAMES]

@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from durable_kernel.errors import DurableError, UsageError
+from durable_kernel.kernel.past import look_at
+from durable_kernel.ports import suspended
 from durable_kernel.runtime import Allowed, Run, read_answer
+from durable_kernel.sharing import fork_run
+from durable_kernel.store import Store
 
-__all__ = ["Answer", "Asker", "Choice", "answer", "durable_lines"]
+__all__ = ["Answer", "Asker", "Choice", "answer", "completions", "durable_lines"]
 
 _LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
 _LOG_LINES = 20
@@ -31,7 +35,8 @@ _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
     "resolve [EFFECT] --retry | --answer FILE | --fail | "
     "restore [--redo | --without | --edited | --to POSITION [--repeat-acts]] | "
-    "retry [--repeat-acts] | rewind POSITION [--repeat-acts] | fresh [--undo]"
+    "retry [--repeat-acts] | rewind POSITION [--repeat-acts] | fresh [--undo] | "
+    "fork [--at POSITION] [--notebook OUT.ipynb] | at POSITION [EXPR]"
 )
 
 
@@ -99,6 +104,9 @@ def durable_lines(code: str) -> list[str] | None:
 
 def answer(asker: Asker, line: str) -> Answer:
     """Carry out one command. Raises DurableError with a sentence for what cannot be done."""
+    first, _, rest = line.partition(" ")
+    if first == "at":  # what is evaluated there is no list of words
+        return _at(asker, rest.strip())
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -258,7 +266,40 @@ def _undo_fresh(asker: Asker, run: Run) -> Answer:
     return _lines([f"run {found} is back.{put_away} The kernel goes on with it."])
 
 
+def _fork(asker: Asker, words: list[str]) -> Answer:
+    parser = _parser("fork")
+    parser.add_argument("--at", type=int, metavar="POSITION")
+    parser.add_argument("--notebook", type=Path, metavar="OUT.ipynb")
+    given = parser.parse_args(words)
+    run = _run_of(asker)
+    with suspended():  # among other code it is the cell's line of control, and no act of the cell
+        run.port.flush()
+        store = Store(run.settings.home)
+        made = fork_run(store, run.place, at=given.at, notebook=given.notebook)
+    return _lines(made.sentences())
+
+
+def _at(asker: Asker, asked: str) -> Answer:
+    place, _, expression = asked.partition(" ")
+    if not place.isdecimal():
+        raise UsageError(f"%durable at {asked}: say behind which cell. {_USAGE}")
+    run = _run_of(asker)
+    with suspended():
+        run.port.flush()
+        look = look_at(run.run_id, Store(run.settings.home), int(place), expression.strip())
+    if not expression.strip():
+        if not look["names"]:
+            return _lines([f"after cell {place} there was no name."])
+        rows = [[each["name"], each["type"], each["shown"]] for each in look["names"]]
+        return _grid(["name", "type", "value"], rows)
+    (value,) = look["values"]
+    if value["error"]:
+        raise UsageError(f"after cell {place}: {value['error']}")
+    return Answer(value["text"], value["markup"] or f"<pre>{html.escape(value['text'])}</pre>")
+
+
 _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
+    "fork": _fork,
     "fresh": _fresh,
     "log": _log,
     "plan": _plan,
@@ -268,6 +309,29 @@ _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
     "rewind": _rewind,
     "status": _status,
 }
+
+
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "fork": ("--at", "--notebook"),
+    "fresh": ("--undo",),
+    "log": ("-n", "--position"),
+    "resolve": ("--retry", "--answer", "--fail"),
+    "restore": ("--redo", "--without", "--edited", "--to", "--repeat-acts"),
+    "retry": ("--repeat-acts",),
+    "rewind": ("--repeat-acts",),
+}
+
+
+def completions(asker: Asker, line: str) -> list[str]:
+    """List what may come next in a `%durable` line: commands, their options, acts in doubt."""
+    words = line.split()[1:]
+    is_new = line.endswith(" ")
+    if not words or (len(words) == 1 and not is_new):
+        return sorted([*_COMMANDS, "at"])
+    found = [each for each in _FLAGS.get(words[0], ()) if each not in words]
+    if words[0] == "resolve" and asker.run is not None:
+        found += [each.name for each in asker.run.port.parked]
+    return found
 
 
 # --- reading and showing --------------------------------------------------------------------------

@@ -8,10 +8,10 @@ shows is not journaled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable_kernel.errors import DurableError
-from durable_kernel.kernel.commands import answer
+from durable_kernel.kernel.commands import answer, completions
 from durable_kernel.runtime import is_live_cell
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def register_magic(kernel: DurableKernel) -> None:
         kernel.drain()  # what was printed above stays above
         kernel.publish("display_data", {"data": shown.bundle(), "metadata": {}, "transient": {}})
 
+    def complete(_shell: Any, event: Any) -> list[str]:
+        return completions(kernel, event.line)
+
     kernel.shell.register_magic_function(durable, "line", "durable")
+    kernel.shell.set_hook("complete_command", complete, str_key="%durable")
     kernel.shell.input_transformers_cleanup.append(without_live_line)
 
 
