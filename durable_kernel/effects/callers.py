@@ -48,12 +48,17 @@ _LOOPS = frozenset(
 _JUPYTER = frozenset(
     {
         "IPython",
+        "_pydev_bundle",
         "_pydevd_bundle",
+        "_pydevd_frame_eval",
+        "_pydevd_sys_monitoring",
         "debugpy",
         "ipykernel",
         "jupyter_client",
         "prompt_toolkit",
         "pydevd",
+        "pydevd_file_utils",
+        "pydevd_tracing",
         "tornado",
         "traitlets",
         "zmq",

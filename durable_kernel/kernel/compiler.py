@@ -1,14 +1,13 @@
 """Compiler: cells get file names that are the same in every process, so tracebacks are the same.
 
 The stock name is a folder with the process id and a hash of the source. Only the folder is changed,
-into run and position, so that everything that is derived from the name stays as it was: the text of
-a SyntaxError, the colours of a traceback. While the debugger is attached, the stock names are used:
-the front end computes them by itself, to set breakpoints.
+into one of the run, so that everything that is derived from the name stays as it was: the text of a
+SyntaxError, the colours of a traceback, and where a front end sets a breakpoint (`debugging`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from pathlib import PurePath
 
 from ipykernel.compiler import XCachingCompiler
@@ -19,24 +18,30 @@ __all__ = ["StableCompiler"]
 
 
 class StableCompiler(XCachingCompiler):
-    """Names code by run and position while a cell runs, as the stock compiler otherwise."""
+    """Names code by its run once that is known, as the stock compiler before."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self._folder: str | None = None
-        self.is_debugging: Callable[[], bool] = bool
+        self.folder = ""
+        """Where the code of the run seems to be; "" while no run is known."""
+        self._owner = ""
 
-    def enter_cell(self, run_id: str, position: int) -> None:
-        """Name what is compiled from now on after this cell."""
-        self._folder = cell_folder(run_id, position)
+    def enter_run(self, run_id: str) -> None:
+        """Name what is compiled from now on after this run."""
+        self.folder = cell_folder(run_id)
+
+    def enter_cell(self, owner: str) -> None:
+        """Name a cell after the run whose it is: that of another one, where a run was forked."""
+        self._owner = cell_folder(owner)
 
     def leave_cell(self) -> None:
         """No cell is running."""
-        self._folder = None
+        self._owner = ""
 
     def get_code_name(self, raw_code: str, code: str, number: int) -> str:
         """Name a block of code for tracebacks, `inspect` and warnings."""
         name: str = super().get_code_name(raw_code, code, number)
-        if self._folder is None or self.is_debugging():
+        folder = self._owner or self.folder
+        if not folder or os.environ.get("IPYKERNEL_CELL_NAME"):
             return name
-        return f"{self._folder}/{PurePath(name).name}"
+        return f"{folder}/{PurePath(name).name}"

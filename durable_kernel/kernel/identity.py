@@ -150,12 +150,13 @@ def told_by(environ: Mapping[str, str]) -> Told:
     return Told(environ.get("DURABLE_REASON", ""), int(status) if is_number else None)
 
 
-def cell_folder(run_id: str, position: int) -> str:
-    """Name the folder that a cell's code seems to be in: the same in every process.
+def cell_folder(run_id: str) -> str:
+    """Name the folder that the code of a run's cells seems to be in: the same in every process.
 
-    It never exists. Tools recognise a notebook's code by its stock form, `/tmp/ipykernel_…/`.
+    It exists only where somebody debugs. Tools recognise a notebook's code by its stock form,
+    `/tmp/ipykernel_…/`.
     """
-    return f"/tmp/ipykernel_{run_id}-{position}"  # noqa: S108 - a name, no file
+    return f"/tmp/ipykernel_{run_id}"  # noqa: S108 - a name; `debugging` looks whose folder it is
 
 
 def _names_session(connection_file: Path) -> bool:

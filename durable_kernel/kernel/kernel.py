@@ -69,6 +69,7 @@ class DurableKernel(IPythonKernel):
     """A Python kernel whose runs survive the death of its process."""
 
     compiler_class = Type(StableCompiler)
+    debugger_class = Type("durable_kernel.kernel.debugging.DurableDebugger")
 
     home = Unicode(help="Store of runs. The variable DURABLE_HOME wins.").tag(config=True)
     durability = Enum(
@@ -128,9 +129,6 @@ class DurableKernel(IPythonKernel):
         self._has_asked_to_restore = False
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
         record_scripts(self)
-        self.shell.compile.is_debugging = lambda: (
-            hasattr(self, "debugger") and self.debugger.is_started
-        )
         self._info = self._describe()
         trim_in(self.shell)
         register_magic(self)
@@ -197,6 +195,7 @@ class DurableKernel(IPythonKernel):
     def attach(self, run: runtime.Run) -> None:
         """Journal into this run from now on."""
         self.run = run
+        self.shell.compile.enter_run(run.run_id)
         self.capture.attach(run)
 
     def refusal_now(self) -> BaseException | None:
@@ -380,7 +379,7 @@ class DurableKernel(IPythonKernel):
         asked = Asked(
             code, silent, store_history, user_expressions or {}, allow_stdin, cell_meta, cell_id
         )
-        if self.control.concerns_this_thread():
+        if self.control.is_for_this():
             return await self.control.execute(asked)
         try:
             return await self._execute(asked)

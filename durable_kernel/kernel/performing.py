@@ -95,7 +95,7 @@ class Performer:
         parent_id = str((self.parent.get("header") or {}).get("msg_id") or "")
         signals_before = self.signals
         kernel.capture.begin(execution, parent_id, is_shown=is_shown)
-        kernel.shell.compile.enter_cell(execution.owner, execution.position)
+        kernel.shell.compile.enter_cell(execution.owner)
         self.execution, self._has_task = execution, False
         if kernel.run is not None:
             kernel.run.interrupts.noticed = self.count_signal

@@ -218,6 +218,12 @@ class World:
         with machinery():
             self._blame(port, what, is_act=is_act)
 
+    def change_by_hand(self, what: str) -> None:
+        """Tell an act on the running cell that a person did from outside it. Any thread."""
+        if self._port is not None and self.is_cell_running:
+            with machinery():
+                self._blame(self._port, what, is_act=True)
+
     def _blame(self, port: Blamed, what: str, *, is_act: bool) -> None:
         what = port.secrets.redact_text(what)
         if port.latch is not None and is_act:

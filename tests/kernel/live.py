@@ -151,6 +151,10 @@ class LiveKernel:
                 assert self.process.poll() is None, self.log()
         raise AssertionError(f"no kernel_info_reply within {_WAIT_S} s\n{self.log()}")
 
+    def put_back(self, messages: Sequence[dict[str, Any]]) -> None:
+        """Let messages of IOPub that were read for something else be read again."""
+        self._unread.extend(messages)
+
     def _next_message(self) -> dict[str, Any] | None:
         if self._unread:
             return self._unread.popleft()

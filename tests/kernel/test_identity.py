@@ -84,8 +84,8 @@ def test_an_inherited_session_name_is_not_believed(tmp_path: Path) -> None:
     assert own == Identity(tmp_path / "outer.ipynb", KERNEL_ID)
 
 
-def test_the_folder_of_a_cell_names_run_and_position_and_no_process() -> None:
-    assert cell_folder("nightly", 7) == "/tmp/ipykernel_nightly-7"
+def test_the_folder_of_a_cell_names_the_run_and_no_process() -> None:
+    assert cell_folder("nightly") == "/tmp/ipykernel_nightly"
 
 
 @pytest.mark.parametrize(
