@@ -14,7 +14,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed-$(EXTRAS)
 inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
 
-.PHONY: help setup test check lint types layers format coverage demo bench campaign runners compare transparency parity build clean
+.PHONY: help setup test check lint types layers format coverage demo bench campaign gestures runners compare transparency parity build clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
 
 runners: $(installed)  ## papermill, nbclient and `durable run`, killed and called again
 	$(bin)/python -m tests.runners $(ARGS)
+
+gestures: $(installed)  ## what people do to a notebook, against what they are promised
+	$(bin)/python -m tests.gestures $(ARGS)
 
 compare: $(VENV)/.installed-compare  ## one pipeline, killed thrice, under this and other tools
 	$(bin)/python -m benchmarks.compare $(ARGS)

@@ -132,8 +132,9 @@ class FromTheTop:
 
     async def _goes_on(self, recorded: PositionOutline, asked: Asked) -> bool:
         """Tell whether the notebook is being run from the top, past this cell."""
-        kernel = self._kernel
-        if not kernel.backlog.cells():
+        kernel, seen = self._kernel, -1
+        while not (self._cursor and kernel.backlog.cells()) and seen != kernel.backlog.count:
+            seen = kernel.backlog.count  # at the first cell all of them tell what is being run
             await asyncio.sleep(_GRACE_S)
         behind = kernel.backlog.cells()
         is_unattended = not asked.allow_stdin and asked.cell_id is None

@@ -194,6 +194,8 @@ class Attempts:
         left = find_donor(self._outline.waiting, position, request)
         if left is None:
             return None
+        # Once: the outline of this session does not see which cell the journal says took it.
+        self._outline.waiting = [each for each in self._outline.waiting if each is not left]
         newest = self._load(left)
         attempts = (newest, *newest.donors)
         return self._donor(left, attempts, position, request.source, settings)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from durable_kernel.history import Cell, PositionOutline
+from durable_kernel.kernel.backlog import Waiting
+from durable_kernel.kernel.from_the_top import FromTheTop
+from durable_kernel.kernel.performing import Asked
 from tests.kernel.conftest import Start
 from tests.kernel.live import LiveKernel, Shown, printed
 from tests.kernel.serving import Server, text_of
@@ -195,6 +201,19 @@ def test_what_is_run_again_after_a_rewind_repeats_no_call(start: Start) -> None:
 
     assert again.plain() == "1"
     assert _runs(kernel) == 1
+
+
+def test_what_was_reused_once_is_live_when_the_cell_is_run_once_more(start: Start) -> None:
+    """A cell run a second time makes its calls, as ever: the attempt before has its successor."""
+    kernel = start()
+    kernel.run(STEP)
+    kernel.run("act()")
+    kernel.run("%durable rewind 1 --repeat-acts")
+
+    kernel.run("act()")
+    kernel.run("act()")
+
+    assert _runs(kernel) == 2
 
 
 def test_rewind_waits_for_no_running_cell(start: Start) -> None:
@@ -459,3 +478,29 @@ def test_a_process_that_cannot_start_itself_anew_refuses_all_that_waits(
     assert "could not start itself anew" in shown[1].reply["evalue"]
     assert shown[2].status in {"aborted", "error"}
     assert after.plain() == "[1]"
+
+
+class _Arriving:
+    """A backlog that gets one cell more each time it is looked at."""
+
+    def __init__(self, *cells: Waiting) -> None:
+        self._cells, self._there = cells, 0
+
+    @property
+    def count(self) -> int:
+        self._there = min(self._there + 1, len(self._cells))
+        return self._there
+
+    def cells(self) -> list[Waiting]:
+        return list(self._cells[: self._there])
+
+
+def test_run_all_is_recognised_by_all_that_waits_and_not_by_what_came_first() -> None:
+    """H13: what the first cell differs from may be far behind, and on its way."""
+    recorded = PositionOutline(0, Cell(position=0, source="c", wall_ns=0, request={"cell_id": "c"}))
+    backlog = _Arriving(Waiting("b", "b"), Waiting("c", "c"))
+    compared = FromTheTop(cast("Any", SimpleNamespace(backlog=backlog)))
+
+    goes_on = asyncio.run(compared._goes_on(recorded, Asked("a", cell_id="a")))
+
+    assert goes_on
