@@ -7,18 +7,17 @@ namespace or wait for the main thread.
 from __future__ import annotations
 
 import argparse
-import html
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from durable_kernel.errors import DurableError, UsageError
 from durable_kernel.kernel.past import look_at
+from durable_kernel.kernel.showing import Answer, grid, lines, preformatted, state_table
 from durable_kernel.ports import suspended
 from durable_kernel.runtime import Allowed, Run, read_answer
 from durable_kernel.sharing import fork_run
@@ -28,6 +27,7 @@ __all__ = ["Answer", "Asker", "Choice", "answer", "completions", "durable_lines"
 
 _LINE = re.compile(r"%durable(?:\s+(?P<arguments>.*))?$")
 _LOG_LINES = 20
+_LOGGED = ("effect", "announced_at", "label", "ending", "error", "received_bytes")
 _HOW_REUSED = "calls that match in order are reused, and the first other one is made."
 _UNBOUND = "this kernel knows no notebook yet; its run begins with the first cell."
 _OPENING = "the kernel has just started and is opening its run: ask again in a moment."
@@ -82,21 +82,10 @@ class Asker(Protocol):
     def replacement(self) -> Replacing: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the user sees: plain text, and the same as HTML."""
-
-    text: str
-    markup: str
-
-    def bundle(self) -> dict[str, str]:
-        return {"text/plain": self.text, "text/html": self.markup}
-
-
 def durable_lines(code: str) -> list[str] | None:
     """Take the arguments of a cell that is nothing but `%durable` lines; None for other cells."""
-    lines = [line.strip() for line in code.splitlines()]
-    matches = [_LINE.match(line) for line in lines if line and not line.startswith("#")]
+    stripped = [line.strip() for line in code.splitlines()]
+    matches = [_LINE.match(line) for line in stripped if line and not line.startswith("#")]
     if not matches or not all(matches):
         return None
     return [(match["arguments"] or "").strip() for match in matches if match]
@@ -128,8 +117,8 @@ def _status(asker: Asker, words: list[str]) -> Answer:
     if run is None:
         if refusal is None:
             state = "restoring" if asker.is_restoring else "new"
-            return _table([("state", state), ("why", _why_no_run(asker))])
-        return _table([("state", "stopped"), ("why", f"{type(refusal).__name__}: {refusal}")])
+            return state_table([("state", state), ("why", _why_no_run(asker))])
+        return state_table([("state", "stopped"), ("why", f"{type(refusal).__name__}: {refusal}")])
     facts = run.status()
     state = str(facts.get("state", run.state))
     if asker.is_restoring and state == "live":
@@ -141,7 +130,7 @@ def _status(asker: Asker, words: list[str]) -> Answer:
         rows.append(("why", str(refusal)))
     shown = {"run", "run_id", "state", "stopped_by"}
     rows += [(key, _shown(value)) for key, value in facts.items() if key not in shown and value]
-    return _table(rows)
+    return state_table(rows)
 
 
 def _log(asker: Asker, words: list[str]) -> Answer:
@@ -151,14 +140,14 @@ def _log(asker: Asker, words: list[str]) -> Answer:
     given = parser.parse_args(words)
     entries = _run_of(asker).log(limit=given.n, position=given.position)
     if not entries:
-        return _lines(["no call is recorded yet"])
-    columns = list(dict.fromkeys(key for entry in entries for key in entry))
-    return _grid(columns, [[_shown(entry.get(key, "")) for key in columns] for entry in entries])
+        return lines(["no call is recorded yet"])
+    columns = [each for each in _LOGGED if any(entry.get(each) for entry in entries)]
+    return grid(columns, [[_shown(entry.get(key) or "") for key in columns] for entry in entries])
 
 
 def _plan(asker: Asker, words: list[str]) -> Answer:
     _parser("plan").parse_args(words)
-    return _lines([str(_run_of(asker).plan)])
+    return lines([str(_run_of(asker).plan)])
 
 
 def _resolve(asker: Asker, words: list[str]) -> Answer:
@@ -173,7 +162,7 @@ def _resolve(asker: Asker, words: list[str]) -> Answer:
         choice, content = ("retry" if given.retry else "fail"), None
     else:
         choice, content = "answer", read_answer(_not_stdin(given.answer))
-    return _lines([_run_of(asker).resolve(given.effect, choice, content)])
+    return lines([_run_of(asker).resolve(given.effect, choice, content)])
 
 
 def _restore(asker: Asker, words: list[str]) -> Answer:
@@ -188,7 +177,7 @@ def _restore(asker: Asker, words: list[str]) -> Answer:
     if given.edited:
         return _leave_edited(asker)
     choice = Choice.REDO if given.redo else Choice.WITHOUT if given.without else Choice.GO_ON
-    return _lines([asker.restore_again(choice, to=given.to, allowed=_allowed(given))])
+    return lines([asker.restore_again(choice, to=given.to, allowed=_allowed(given))])
 
 
 def _rewind(asker: Asker, words: list[str]) -> Answer:
@@ -197,7 +186,7 @@ def _rewind(asker: Asker, words: list[str]) -> Answer:
     parser.add_argument("--repeat-acts", action="store_true")
     given = parser.parse_args(words)
     _run_of(asker)
-    return _lines([asker.replacement.rewind(given.position, _allowed(given))])
+    return lines([asker.replacement.rewind(given.position, _allowed(given))])
 
 
 def _allowed(given: argparse.Namespace) -> Allowed:
@@ -211,7 +200,7 @@ def _leave_edited(asker: Asker) -> Answer:
         run.run_id, f"this is {place}, which loaded code that was edited since."
     )
     advice = f"Run the cells from there: they load the code as it is now, {_HOW_REUSED}"
-    return _lines([f"The kernel goes back to {place}, in a new process.", advice])
+    return lines([f"The kernel goes back to {place}, in a new process.", advice])
 
 
 def _retry(asker: Asker, words: list[str]) -> Answer:
@@ -227,7 +216,7 @@ def _retry(asker: Asker, words: list[str]) -> Answer:
     calls = "1 recorded call is" if left.calls == 1 else f"{left.calls:,} recorded calls are"
     acts = "; ".join(each.label for each in left.acts)
     kept = "may be done again, as you said" if given.repeat_acts else "is not done again"
-    return _lines(
+    return lines(
         [
             f"cell {left.position} is left behind. The kernel goes back to {place}.",
             f"Then run the cell, edited or not. {calls} at hand; {_HOW_REUSED}",
@@ -253,7 +242,7 @@ def _fresh(asker: Asker, words: list[str]) -> Answer:
             UsageError("this run was archived; restart the kernel to start a new one.")
         )
         how = "Restart the kernel to start a new run."
-    return _lines([f"{archived} {how}", "To get it back: `%durable fresh --undo`."])
+    return lines([f"{archived} {how}", "To get it back: `%durable fresh --undo`."])
 
 
 def _undo_fresh(asker: Asker, run: Run) -> Answer:
@@ -263,7 +252,7 @@ def _undo_fresh(asker: Asker, run: Run) -> Answer:
         raise UsageError("no run of this notebook was archived; there is nothing to bring back.")
     asker.replacement.start_anew(found, f"run {found} is back, as you asked.")
     put_away = "" if found == run.run_id else f" Run {run.run_id} is archived in its place."
-    return _lines([f"run {found} is back.{put_away} The kernel goes on with it."])
+    return lines([f"run {found} is back.{put_away} The kernel goes on with it."])
 
 
 def _fork(asker: Asker, words: list[str]) -> Answer:
@@ -276,7 +265,7 @@ def _fork(asker: Asker, words: list[str]) -> Answer:
         run.port.flush()
         store = Store(run.settings.home)
         made = fork_run(store, run.place, at=given.at, notebook=given.notebook)
-    return _lines(made.sentences())
+    return lines(made.sentences())
 
 
 def _at(asker: Asker, asked: str) -> Answer:
@@ -289,13 +278,13 @@ def _at(asker: Asker, asked: str) -> Answer:
         look = look_at(run.run_id, Store(run.settings.home), int(place), expression.strip())
     if not expression.strip():
         if not look["names"]:
-            return _lines([f"after cell {place} there was no name."])
+            return lines([f"after cell {place} there was no name."])
         rows = [[each["name"], each["type"], each["shown"]] for each in look["names"]]
-        return _grid(["name", "type", "value"], rows)
+        return grid(["name", "type", "value"], rows)
     (value,) = look["values"]
     if value["error"]:
         raise UsageError(f"after cell {place}: {value['error']}")
-    return Answer(value["text"], value["markup"] or f"<pre>{html.escape(value['text'])}</pre>")
+    return preformatted(value["text"], value["markup"])
 
 
 _COMMANDS: Mapping[str, Callable[[Asker, list[str]], Answer]] = {
@@ -380,33 +369,8 @@ def _shown(value: Any) -> str:
         return value
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list):
+        return "\n".join(map(_shown, value))
+    if isinstance(value, dict) and "label" in value:  # an act in doubt
+        return f"{value['label']} (effect {value['effect']})"
     return json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _lines(lines: Iterable[str]) -> Answer:
-    lines = list(lines)
-    return Answer("\n".join(lines), "".join(f"<div>{html.escape(line)}</div>" for line in lines))
-
-
-def _table(rows: list[tuple[str, str]]) -> Answer:
-    width = max(len(key) for key, _ in rows)
-    text = "\n".join(f"{key.ljust(width)}  {value}" for key, value in rows)
-    body = "".join(
-        f'<tr><th style="text-align: left">{html.escape(key)}</th>'
-        f'<td style="text-align: left">{html.escape(value)}</td></tr>'
-        for key, value in rows
-    )
-    return Answer(text, f"<table>{body}</table>")
-
-
-def _grid(columns: list[str], rows: list[list[str]]) -> Answer:
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    text = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [columns, *rows]
-    )
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return Answer(text, f"<table><tr>{head}</tr>{body}</table>")
