@@ -105,7 +105,7 @@ class Audience:
         }
         kernel.publish("execute_input", shown, message)
         for kind, content in kernel.capture.add_listener(message):
-            kernel.publish(kind, content, message)
+            kernel.session.show_again(kernel.iopub_socket, kind, content, message)
 
 
 def _is_same(cell: Cell, message: Mapping[str, Any]) -> bool:

@@ -19,13 +19,22 @@ the first place begins a branch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from durable_kernel.errors import BranchRefusedError
 from durable_kernel.history import PositionOutline
 from durable_kernel.kernel.performing import Asked
-from durable_kernel.runtime import Allowed, Resume, Run, is_live_cell, is_same_cell, outputs_of
+from durable_kernel.kernel.takers import INSIDE, taking
+from durable_kernel.runtime import (
+    Allowed,
+    RecordedOutput,
+    Resume,
+    Run,
+    is_live_cell,
+    is_same_cell,
+    outputs_of,
+)
 
 if TYPE_CHECKING:
     from durable_kernel.kernel.kernel import DurableKernel
@@ -79,7 +88,7 @@ class FromTheTop:
             self.disarm()
             return None
         if self._is_answer(recorded, asked.code, asked.cell_id):
-            return self._answer(run, recorded)
+            return await self._answer(run, recorded)
         if await self._goes_on(recorded, asked):
             await self._branch(run, recorded, asked)
         self._tell_place(run, recorded, asked)
@@ -88,11 +97,10 @@ class FromTheTop:
 
     # --- answering --------------------------------------------------------------------------------
 
-    def _answer(self, run: Run, recorded: PositionOutline) -> dict[str, Any]:
+    async def _answer(self, run: Run, recorded: PositionOutline) -> dict[str, Any]:
         kernel, committed = self._kernel, recorded.committed
         assert committed is not None, "only what was committed is an answer"
-        for each in outputs_of(run, recorded):
-            kernel.publish(each.kind, each.content)
+        await self._show(outputs_of(run, recorded))
         self._cursor += 1
         if not self._is_told:
             self._is_told = True
@@ -105,6 +113,26 @@ class FromTheTop:
             )
         kernel.tell_notices()
         return {**committed.reply, "execution_count": committed.execution_count}
+
+    async def _show(self, outputs: Sequence[RecordedOutput]) -> None:
+        """Show recorded outputs, each where it was: in the cell, or in an Output widget."""
+        kernel, request = self._kernel, self._kernel.get_parent("shell")
+        taker = ""
+        with kernel.session.showing_again():
+            for each in [*outputs, None]:
+                inside = "" if each is None else str(each.metadata.get(INSIDE, ""))
+                if taker and taker != inside:
+                    self._show_again("comm_msg", taking(taker, ""))
+                if inside and taker != inside:
+                    self._show_again("comm_msg", taking(inside, request["header"]["msg_id"]))
+                taker = inside
+                if each is not None:
+                    self._show_again(each.kind, each.content)
+        await kernel.session.shown()
+
+    def _show_again(self, kind: str, content: Mapping[str, Any]) -> None:
+        kernel = self._kernel
+        kernel.session.show_again(kernel.iopub_socket, kind, content, kernel.get_parent("shell"))
 
     def _is_answer(self, recorded: PositionOutline, code: str, cell_id: str | None) -> bool:
         """Tell whether a request is this recorded cell, and loads the code that it loaded (H25)."""

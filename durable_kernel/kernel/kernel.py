@@ -43,7 +43,7 @@ from durable_kernel.kernel.magics import register_magic
 from durable_kernel.kernel.outputs import (
     Capture,
     CapturingSession,
-    capture_children,
+    connect_thread,
     watch_subscribers,
 )
 from durable_kernel.kernel.performing import (
@@ -132,7 +132,7 @@ class DurableKernel(IPythonKernel):
         self._info = self._describe()
         trim_in(self.shell)
         register_magic(self)
-        capture_children(self.iopub_thread, self.session)
+        connect_thread(self.iopub_thread, self.session)
         refuse_unreachable(self.stdin_socket)
         self.has_subscriber = watch_subscribers(self.iopub_thread)
 

@@ -10,9 +10,12 @@ taken from there. In the child itself nothing is journaled; the journal has one 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -21,9 +24,14 @@ from ipykernel.iostream import BackgroundSocket, IOPubThread
 from jupyter_client.session import Session
 from zmq.error import ZMQError
 
+from durable_kernel.kernel.pacing import Pacer
+from durable_kernel.kernel.takers import INSIDE, OutputTakers
 from durable_kernel.runtime import CellExecution, CellResult, Run
 
-__all__ = ["OUTPUT_KINDS", "Capture", "CapturingSession", "capture_children", "watch_subscribers"]
+__all__ = ["OUTPUT_KINDS", "Capture", "CapturingSession", "connect_thread", "watch_subscribers"]
+
+_monotonic = time.monotonic
+_DRAINED_RETRY_S = 0.02
 
 OUTPUT_KINDS = frozenset(
     {
@@ -42,7 +50,7 @@ class Capture:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self.pid = os.getpid()
         self._run: Run | None = None
         self._execution: CellExecution | None = None
         self._parent_id = ""
@@ -51,6 +59,7 @@ class Capture:
         self._kept: list[tuple[str, Any]] = []
         self._listeners: list[Mapping[str, Any]] = []
         self.is_restoring = False
+        self.takers = OutputTakers()
 
     def attach(self, run: Run) -> None:
         """Journal into this run from now on."""
@@ -91,9 +100,11 @@ class Capture:
         self, kind: str, content: Any, metadata: Any, parent: Mapping[str, Any]
     ) -> list[Mapping[str, Any]]:
         """Journal an output. Returns the requests under which it may be published now."""
-        if os.getpid() != self._pid:
+        if os.getpid() != self.pid:
             return [parent]
         parent_id = str(parent.get("msg_id") or "")
+        if taker := self.takers.of(parent_id):
+            metadata = {**(metadata or {}), INSIDE: taker}
         with self._lock:
             execution = self._execution
             if execution is not None and self._is_running_cells(parent_id):
@@ -121,6 +132,8 @@ class CapturingSession(Session):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.capture = Capture()
+        self.pacer = Pacer(lambda *_: None, lambda *_: None, _monotonic)
+        self._is_sending_thread = lambda: True
 
     def send(
         self,
@@ -156,14 +169,66 @@ class CapturingSession(Session):
                 copy = self.msg(
                     message["msg_type"], message["content"], dict(under), None, message["metadata"]
                 )
-                super().send(target, copy, ident=ident, buffers=buffers)
+                self._send_in_turn(target, copy, ident, buffers)
             else:
-                super().send(target, message, ident=ident, buffers=buffers, track=track)
+                self._send_in_turn(target, message, ident, buffers, track=track)
         return message
 
     def send_past_journal(self, stream: Any, kind: str, content: Any, parent: Any) -> None:
         """Tell the user something that is no output of a cell: progress, notices, answers."""
         super().send(stream, kind, content, parent=parent, ident=kind.encode())
+
+    # --- what is shown again ----------------------------------------------------------------------
+
+    def pace_on(self, thread: IOPubThread) -> None:
+        """Let what is shown again leave through this thread, as its turn comes."""
+
+        def send(message: dict[str, Any], buffers: Any, options: Mapping[str, Any]) -> None:
+            if message["msg_type"] == "stream":  # text of several messages, or a part of one
+                told = (message["content"], message["parent_header"], None, message["metadata"])
+                message = self.msg("stream", *told)
+            Session.send(self, options["target"], message, ident=options["ident"], buffers=buffers)
+
+        def call_later(delay_s: float, function: Any) -> None:
+            thread.schedule(lambda: thread.io_loop.call_later(delay_s, function))
+
+        self.pacer = Pacer(send, call_later, _monotonic)
+        self._is_sending_thread = lambda: (
+            threading.get_ident() == thread.thread.ident or os.getpid() != thread._master_pid
+        )
+
+    def wait_for_room(self) -> None:
+        """Wait while too much of what is shown again waits, unless this thread is to send it."""
+        if self.pacer.is_full and not self._is_sending_thread():
+            self.pacer.wait_for_room()
+
+    @contextmanager
+    def showing_again(self) -> Iterator[None]:
+        """Let outputs wait for their turn: they come faster than they came first."""
+        self.pacer.begin()
+        try:
+            yield
+        finally:
+            self.pacer.end()
+
+    async def shown(self) -> None:
+        """Wait until all that was shown again has left: a reply comes after its outputs."""
+        while not self.pacer.is_empty:  # noqa: ASYNC110 - another thread empties it
+            await asyncio.sleep(_DRAINED_RETRY_S)
+
+    def show_again(self, stream: Any, kind: str, content: Any, parent: Any) -> None:
+        """Publish an output that is in the journal already."""
+        message = self.msg(kind, content, parent)
+        self._send_in_turn(stream, message, kind.encode(), None)
+
+    def _send_in_turn(
+        self, target: Any, message: dict[str, Any], ident: Any, buffers: Any, *, track: bool = False
+    ) -> None:
+        self.wait_for_room()
+        if os.getpid() != self.capture.pid or not self.pacer.take(
+            message, buffers, target=target, ident=ident
+        ):
+            super().send(target, message, ident=ident, buffers=buffers, track=track)
 
     def _cull_digest_history(self) -> None:
         """Forget some old signatures. The stock way draws from the user's generator (H9)."""
@@ -175,6 +240,7 @@ class CapturingSession(Session):
         kind = message["header"]["msg_type"]
         parent = message["parent_header"]
         if kind not in OUTPUT_KINDS:
+            self.capture.takers.note(kind, message["content"])
             return [parent]
         message["content"] = self.capture.redacted(message["content"])
         message["metadata"] = self.capture.redacted(message["metadata"])
@@ -197,8 +263,12 @@ def watch_subscribers(thread: IOPubThread) -> threading.Event:
     return event
 
 
-def capture_children(thread: IOPubThread, session: CapturingSession) -> None:
-    """Journal what forked children print: their messages reach `thread` through a pipe."""
+def connect_thread(thread: IOPubThread, session: CapturingSession) -> None:
+    """Let all that leaves through `thread` pass through `session`, as of forked children.
+
+    Their messages reach it through a pipe.
+    """
+    session.pace_on(thread)
     pipe = getattr(thread, "_pipe_in", None)
     if pipe is None:
         return

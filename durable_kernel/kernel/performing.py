@@ -11,6 +11,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
@@ -100,8 +101,9 @@ class Performer:
         if kernel.run is not None:
             kernel.run.interrupts.noticed = self.count_signal
             kernel.run.keeping.watch(kernel.shell.user_ns, partial(take_results, kernel.shell))
+        again = kernel.session.showing_again if execution.history else nullcontext
         try:
-            with execution:
+            with again(), execution:
                 with emptied(kernel.shell, execution):
                     reply = kernel.capture.redacted(await self._run_stock(asked))
                 if execution.is_kept:
@@ -112,7 +114,8 @@ class Performer:
             if was_interrupted and not self._is_past_records():
                 kernel.capture.leave()
                 return Performance(reply, is_final=False, was_stopped=True)
-            kernel.drain()
+            with again():
+                kernel.drain()
             result = _result(reply, was_interrupted=was_interrupted, exits=self._exits(reply))
             is_final = kernel.capture.finish(execution, result)
             await execution.drain_tail_async()
@@ -120,6 +123,8 @@ class Performer:
             self.execution = None
             kernel.capture.leave()
             kernel.shell.compile.leave_cell()
+        if is_shown:
+            await kernel.session.shown()
         return Performance(self._checked(reply), is_final)
 
     def count_signal(self) -> None:

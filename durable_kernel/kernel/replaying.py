@@ -96,6 +96,7 @@ class Restoration:
             self.audience.expect(_interrupted_cell(run))
             if run is not None:
                 kernel.attach(run)
+                self._pace(run)
                 if self.stopped_by_restart is not None and not run.is_shutting_down():
                     run.shutdown(restart=self.stopped_by_restart)
                 if self._may_replay(run):
@@ -117,6 +118,12 @@ class Restoration:
             self.audience.end(None)
             self.progress.end()
             kernel.publish_state("idle", {})
+
+    def _pace(self, run: runtime.Run) -> None:
+        """Let what is shown again leave as slowly as a server needs it, if there is one."""
+        kernel = self._kernel
+        identity = Identity.of(Path(kernel.connection_file), os.environ, Path.cwd())
+        kernel.session.pacer.limit(run.settings.shown_again_bytes_s if identity.is_known else 0)
 
     def _go_on_from(self, run: runtime.Run) -> None:
         """Let the notebook be run from its top, unless another process was in the midst of it."""

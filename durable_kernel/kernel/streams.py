@@ -33,6 +33,12 @@ class DrainableStream(OutStream):
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         super().__init__(*args, **kwargs)
 
+    def write(self, string: str) -> int:
+        """Write as ipykernel does; wait where too much of what is shown again waits."""
+        self.session.wait_for_room()
+        written: int | None = super().write(string)
+        return len(string) if written is None else written
+
     def drain(self) -> None:
         """Hand everything that was written so far to the session. Call from the main thread."""
         if self._should_watch and self._fid is not None:

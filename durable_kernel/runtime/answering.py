@@ -53,7 +53,8 @@ def outputs_of(run: Run, recorded: PositionOutline) -> Sequence[RecordedOutput]:
         content = run.storing.content_of(each)
         last = found[-1] if found else None
         is_text = each.kind == "stream" and last is not None and last.kind == "stream"
-        if is_text and last is not None and last.content.get("name") == content.get("name"):
+        is_there = last is not None and last.metadata == each.metadata
+        if is_text and last is not None and is_there and last.content["name"] == content["name"]:
             joined = {**last.content, "text": last.content["text"] + content["text"]}
             found[-1] = RecordedOutput("stream", joined, last.metadata)
         else:

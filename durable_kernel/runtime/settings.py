@@ -33,6 +33,9 @@ pre-emptions of a machine."""
 REPLAY_ASK_S = 600.0
 """An interactive kernel asks before it computes for longer than that to restore a run."""
 
+SHOWN_AGAIN_BYTES_S = 600_000.0
+"""A Jupyter server lets 1,000,000 pass, counted over 3 s; while it stalls it sees more at once."""
+
 
 class Resume(StrEnum):
     """Replay right after the start, or compare each request with the next recorded position."""
@@ -51,7 +54,8 @@ class Settings:
     which calls may be repeated unasked, and which get an Idempotency-Key: none unless listed.
     `poison_s`: a cell that ends its process twice within so many seconds of its own is not executed
     by itself again; 0: it always is. `looks_only`: the world stays closed behind the last recorded
-    position; what is run there can read names, and do nothing.
+    position; what is run there can read names, and do nothing. `shown_again_bytes_s`: how fast text
+    that was shown before goes to a Jupyter server; 0: as fast as it comes.
     """
 
     run: str | None = None
@@ -68,6 +72,7 @@ class Settings:
     hosts: HostRules = field(default_factory=HostRules)
     journal_max_bytes: int = JOURNAL_BYTES_MAX
     kept_max_bytes: int = KEPT_BYTES_MAX
+    shown_again_bytes_s: float = SHOWN_AGAIN_BYTES_S
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -89,6 +94,10 @@ class Settings:
             poison_s=_number("DURABLE_POISON_S", environ.get("DURABLE_POISON_S") or str(POISON_S)),
             journal_max_bytes=_bytes(environ, "DURABLE_JOURNAL_MAX_BYTES", JOURNAL_BYTES_MAX),
             kept_max_bytes=_bytes(environ, "DURABLE_KEPT_MAX_BYTES", KEPT_BYTES_MAX),
+            shown_again_bytes_s=_number(
+                "DURABLE_SHOWN_AGAIN_BYTES_S",
+                environ.get("DURABLE_SHOWN_AGAIN_BYTES_S") or str(SHOWN_AGAIN_BYTES_S),
+            ),
         )
 
 
@@ -152,5 +161,5 @@ def _number(name: str, given: str) -> float:
     except ValueError:
         found = -1.0
     if not 0 <= found < float("inf"):
-        raise UsageError(f"{name}: {given!r} is no number of hours or seconds.")
+        raise UsageError(f"{name}: {given!r} is no number of hours, seconds or bytes.")
     return found

@@ -82,6 +82,8 @@ class LiveKernel:
         self.client.load_connection_file()
         self.process: subprocess.Popen[bytes] | None = None
         self._unread: deque[dict[str, Any]] = deque()
+        self.on_message: Callable[[dict[str, Any]], None] = lambda _message: None
+        """Called with each message of IOPub that is looked at, whatever it belongs to."""
 
     def environ(self) -> dict[str, str]:
         inherited = {
@@ -156,12 +158,15 @@ class LiveKernel:
         self._unread.extend(messages)
 
     def _next_message(self) -> dict[str, Any] | None:
+        message: dict[str, Any]
         if self._unread:
-            return self._unread.popleft()
-        try:
-            message: dict[str, Any] = self.client.get_iopub_msg(timeout=1)
-        except queue.Empty:
-            return None
+            message = self._unread.popleft()
+        else:
+            try:
+                message = self.client.get_iopub_msg(timeout=1)
+            except queue.Empty:
+                return None
+        self.on_message(message)
         return message
 
     def name_session(self) -> None:
