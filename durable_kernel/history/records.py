@@ -325,6 +325,9 @@ class Shutdown(Record):
     wall_ns: int
     restart: bool
     position: int | None = None
+    answered: int = 0
+    """Cells that this process showed from the journal: they were run, though nothing was executed.
+    """
 
 
 @dataclass(slots=True, kw_only=True)

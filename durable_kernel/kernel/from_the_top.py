@@ -102,6 +102,7 @@ class FromTheTop:
         assert committed is not None, "only what was committed is an answer"
         await self._show(outputs_of(run, recorded))
         self._cursor += 1
+        run.answered += 1
         if not self._is_told:
             self._is_told = True
             old = age((run.world.wall_ns() - committed.wall_ns) / 1e9)

@@ -109,6 +109,7 @@ class Run:
         self._shutdown = threading.Event()
         self._running: CellExecution | None = None
         self._replayed_calls = 0
+        self.answered = 0
         self._attempts = Attempts(
             outline,
             self._load,
@@ -453,7 +454,10 @@ class Run:
         """Record that the kernel was asked to stop. A cell interrupted from now on stays open."""
         self._shutdown.set()
         position = self._running.position if self._running is not None else None
-        record = Shutdown(wall_ns=self.world.wall_ns(), restart=restart, position=position)
+        now_ns = self.world.wall_ns()
+        record = Shutdown(
+            wall_ns=now_ns, restart=restart, position=position, answered=self.answered
+        )
         try:
             self.port.write(record)
         except JournalError as error:  # a full disk does not keep a kernel from stopping

@@ -147,10 +147,15 @@ def _judged(found: Beginning, deaths_max: int) -> Beginning:
 
 
 def _is_second_restart(outline: Outline) -> bool:
-    """Tell whether the last two processes were restarted, and the last one ran no cell."""
+    """Tell whether the last two processes were restarted, and the last one ran no cell.
+
+    One that was answered from the journal was run: who restarts and runs all wants no clean state.
+    """
     last, *before = outline.lives[-1], *outline.lives[-2:-1]
+    answered = last.shutdown.answered if last.shutdown is not None else 0
     return (
-        any(each.was_restarted for each in before)
+        not answered
+        and any(each.was_restarted for each in before)
         and last.was_restarted
         and not last.cells
         and bool(outline.positions)

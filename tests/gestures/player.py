@@ -455,12 +455,13 @@ def _elsewhere(player: Player, path: Path) -> bool:
     other = Front(player.folder, player.nursery, path)
     try:
         other.start()
+        first = other.wait(other.send(player.cells[0].source, player.cells[0].id))
         shown = other.wait(
             other.send("y = 1\nprint(sorted(n for n in globals() if n[0] == 'v'))", "z")
         )
-        is_told = "own" in shown.told or not player.model.run.done
-        if shown.text != "[]\n" or shown.count != 1 or not is_told:
-            raise DifferenceError(f"another kernel: {shown.text!r} {shown.count} {shown.told!r}")
+        is_told = "own" in first.told or not player.model.run.done
+        if shown.text != "[]\n" or shown.count != 2 or not is_told:
+            raise DifferenceError(f"another kernel: {shown.text!r} {shown.count} {first.told!r}")
     finally:
         other.close()
     return True

@@ -76,7 +76,11 @@ def test_nothing_is_left_of_a_look(notebook: Notebook) -> None:
 
 @pytest.mark.parametrize(
     ("position", "expression", "found"),
-    [(3, "x", "no cell 3: the run has the cells 0 to 2"), (-1, "x", "no cell -1"), (0, "x = 1", "no expression")],
+    [
+        (3, "x", "no cell 3: the run has the cells 0 to 2"),
+        (-1, "x", "no cell -1"),
+        (0, "x = 1", "no expression"),
+    ],
 )
 def test_what_cannot_be_looked_at_is_refused(
     notebook: Notebook, position: int, expression: str, found: str

@@ -105,6 +105,17 @@ def test_a_copy_starts_a_run_of_its_own_and_says_so(desk: Desk) -> None:
     assert [f"a copy of {old}" in each and run_id in each for each in told] == [True]
 
 
+def test_a_renamed_notebook_is_told_from_its_own_copies(desk: Desk) -> None:
+    """A copy that was opened later is kin too, but its file is there: it is somebody else."""
+    old = desk.notebook("a.ipynb")
+    run_id = desk.lived(old)
+    desk.lived(Path(shutil.copy(old, desk.folder / "a-Copy1.ipynb")))
+    new = old.rename(desk.folder / "b.ipynb")
+
+    with desk.opened(new, lambda: Marks(cell_ids=IDS)) as run:
+        assert run.run_id == run_id
+
+
 @pytest.mark.parametrize("is_copy", [True, False])
 def test_a_run_named_in_the_metadata_is_told_from_that_of_a_copy(
     desk: Desk, *, is_copy: bool

@@ -14,6 +14,7 @@ from durable_kernel.runtime.vitals import NOTHING_KNOWN, Doing, LastSigns
 from tests.history.folding import cell, committed, frames, look
 
 RESTART = Shutdown(wall_ns=0, restart=True)
+RAN_ALL_AND_RESTART = Shutdown(wall_ns=0, restart=True, answered=1)
 STOP = Shutdown(wall_ns=0, restart=False)
 IN_CELL = LastSigns(epoch=1, doing=Doing.IN_CELL, position=1, live_s=2.0)
 """It died in cell 1, two seconds after its last record."""
@@ -70,6 +71,7 @@ def test_only_a_restart_leaves_the_interrupted_cell_to_the_user(
         ([*DONE, opened(), RESTART], Start.RESUME),
         ([*DONE, RESTART, opened(), cell(1), committed(1), RESTART], Start.RESUME),
         ([opened(), RESTART, opened(), RESTART], Start.RESUME),
+        ([*DONE, RESTART, opened(), RAN_ALL_AND_RESTART], Start.RESUME),
     ],
 )
 def test_a_second_restart_before_any_cell_ran_means_a_clean_state(
