@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -64,7 +63,7 @@ def run(
         typer.Option("-p", help="NAME=VALUE, or -p NAME VALUE as papermill has it."),
     ] = None,
     parameter_file: Annotated[
-        Path | None, typer.Option("-f", help="A JSON file of parameters.")
+        Path | None, typer.Option("-f", help="A JSON or YAML file of parameters.")
     ] = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Execute cells again that did something unrecorded.")
@@ -118,17 +117,9 @@ def join_parameters(arguments: list[str]) -> list[str]:
 
 
 def _parameters(given: list[str], file: Path | None) -> dict[str, Any]:
-    from durable_kernel.headless.notebook import parse_value  # takes seconds
+    from durable_kernel.headless.parameters import parse_value, read_parameters  # takes seconds
 
-    parameters: dict[str, Any] = {}
-    if file is not None:
-        try:
-            loaded = json.loads(file.read_bytes())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file}: no JSON object could be read ({error}).") from None
-        if not isinstance(loaded, dict):
-            raise UsageError(f"{file}: a JSON object is needed, this is a {type(loaded).__name__}.")
-        parameters.update(loaded)
+    parameters: dict[str, Any] = {} if file is None else read_parameters(file)
     for each in given:
         key, separator, value = each.partition("=")
         if not separator:

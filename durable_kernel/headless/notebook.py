@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import keyword
 import os
 import tempfile
@@ -17,6 +16,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from durable_kernel.errors import UsageError
+from durable_kernel.headless.parameters import python_literal
 from durable_kernel.runtime import Marks
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "inject_parameters",
     "marks_of",
     "name_run",
-    "parse_value",
     "read_notebook",
     "write_notebook",
 ]
@@ -157,17 +156,6 @@ def _without_warnings() -> Iterator[None]:
         yield
 
 
-def parse_value(text: str) -> Any:
-    """Read a parameter as people type it.
-
-    JSON where it is JSON (3, 2.5, true, [1, 2]), else the text itself.
-    """
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {"True": True, "False": False, "None": None}.get(text, text)
-
-
 def inject_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> None:
     """Add a cell that assigns the parameters: behind the cell tagged "parameters", else at the top.
 
@@ -183,7 +171,10 @@ def inject_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> 
             raise UsageError(f"-p {name}: this is no Python name.")
         if keyword.iskeyword(name):
             raise UsageError(f"-p {name}: this is a keyword of Python, nothing can be called so.")
-    lines = ["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())]
+    lines = [
+        "# Parameters",
+        *(f"{name} = {python_literal(name, value)}" for name, value in parameters.items()),
+    ]
     cell = nbformat.v4.new_code_cell(  # type: ignore[no-untyped-call]
         "\n".join(lines), metadata={"tags": [_INJECTED]}, id="parameters"
     )

@@ -13,7 +13,6 @@ from durable_kernel.errors import UsageError
 from durable_kernel.headless.notebook import (
     check_writable,
     inject_parameters,
-    parse_value,
     read_notebook,
     write_notebook,
 )
@@ -165,29 +164,6 @@ def test_a_lone_surrogate_in_an_output_is_written(tmp_path: Path) -> None:
     write_notebook(_notebook(cell), path)
 
     assert read_notebook(path).cells[0].outputs[0].text == "na\udce9ve\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("3", 3),
-        ("2.5", 2.5),
-        ("true", True),
-        ("True", True),
-        ("None", None),
-        ("null", None),
-        ("[1, 2]", [1, 2]),
-        ('{"a": 1}', {"a": 1}),
-        ('"3"', "3"),
-        ("2026-11-22", "2026-11-22"),
-        ("a=b", "a=b"),
-        ("", ""),
-    ],
-)
-def test_a_parameter_is_read_as_people_type_it(text: str, value: object) -> None:
-    found = parse_value(text)
-
-    assert (type(found), found) == (type(value), value)
 
 
 def test_parameters_stand_behind_the_tagged_cell(tmp_path: Path) -> None:
