@@ -164,7 +164,7 @@ class Channel:
 
     def ask(self, code: str) -> str:
         """Send an execute request; returns its id."""
-        return self._send(
+        return self.tell(
             "execute_request",
             {
                 "code": code,
@@ -177,9 +177,10 @@ class Channel:
         )
 
     def ask_info(self) -> str:
-        return self._send("kernel_info_request", {})
+        return self.tell("kernel_info_request", {})
 
-    def _send(self, kind: str, content: Any) -> str:
+    def tell(self, kind: str, content: Any) -> str:
+        """Send a message on the shell channel; returns its id."""
         asked = uuid.uuid4().hex
         header = {
             "msg_id": asked,
