@@ -14,19 +14,20 @@ Start = Callable[..., LiveKernel]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a kernel; keyword arguments that are not named here are its environment."""
+    """Start a kernel; `before` stands before its command, other keywords are its environment."""
     started: list[LiveKernel] = []
 
     def begin(
         name: str = "a",
         *,
         arguments: Sequence[str] = (),
+        before: Sequence[str] = (),
         is_session: bool = False,
         **environment: str,
     ) -> LiveKernel:
         folder = tmp_path / name
         folder.mkdir()
-        kernel = LiveKernel(folder, arguments=arguments, **environment)
+        kernel = LiveKernel(folder, arguments=arguments, before=before, **environment)
         started.append(kernel)
         if is_session:
             kernel.name_session()

@@ -70,9 +70,11 @@ class LiveKernel:
         module: str = "durable_kernel",
         connection_name: str = "connection.json",
         arguments: Sequence[str] = (),
+        before: Sequence[str] = (),
         **environment: str,
     ) -> None:
         self.folder = folder
+        self.before = before
         self._module = module
         self._arguments = arguments
         self._environment = environment
@@ -111,6 +113,7 @@ class LiveKernel:
 
     def command(self) -> list[str]:
         return [
+            *self.before,
             *(sys.executable, "-m", self._module, "-f", str(self.connection_file)),
             *self._arguments,
         ]

@@ -38,6 +38,9 @@ POLL_S = 0.005
 LATER_S_MAX = 0.08
 KILLED = -9
 IN_DOUBT = 3
+FAILED = {1, 138}
+"""A program that ends with a DeadKernelError has 1; papermill's command line gives it 138."""
+
 _ACT = re.compile(r"/post/([\w-]+)'")
 
 
@@ -140,20 +143,20 @@ class Play:
         return status, was_carried_out
 
     def _judge_status(self, status: int, order: Order | None, *, is_doubtful: bool) -> None:
-        allowed = {0}
+        allowed: set[int] = {0}
         doubts = is_doubtful or bool(self._doubts())
         if order is not None and order.who != "kernel":
             allowed = {KILLED} if not order.is_the_parents else {KILLED, 0}
         elif self._case.runner == "durable":
             allowed = {IN_DOUBT} if doubts else {0}
         elif order is not None:
-            allowed = {1} if not order.is_the_parents else {1, 0}
+            allowed = FAILED if not order.is_the_parents else {*FAILED, 0}
         elif doubts:
-            allowed = {1}
+            allowed = set(FAILED)
         if status not in allowed:
             log = self._job.log()[-3000:]
             self._find("status", f"{status}, not {sorted(allowed)}, after {order}\n{log}")
-        elif status in (1, IN_DOUBT) and doubts and not self._has_told():
+        elif status in (IN_DOUBT, *FAILED) and doubts and not self._has_told():
             self._find("status", f"a doubt was not told\n{self._job.log()[-2000:]}")
 
     def _has_told(self) -> bool:
