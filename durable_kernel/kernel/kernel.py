@@ -57,6 +57,7 @@ from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreach
 from durable_kernel.kernel.replacing import REPLACE, Origin, Replacement
 from durable_kernel.kernel.replaying import Restoration
 from durable_kernel.kernel.scripts import record_scripts
+from durable_kernel.kernel.storing import record_shelf
 from durable_kernel.kernel.tracebacks import trim_in
 from durable_kernel.ports import CURRENT_LANE
 
@@ -129,6 +130,7 @@ class DurableKernel(IPythonKernel):
         self._has_asked_to_restore = False
         self.shell.events.register("pre_run_cell", lambda _info: self.performer.enter_task())
         record_scripts(self)
+        record_shelf(self.shell)
         self._info = self._describe()
         trim_in(self.shell)
         register_magic(self)
@@ -482,11 +484,8 @@ class DurableKernel(IPythonKernel):
 
     @property
     def kernel_info(self) -> dict[str, Any]:
-        """Say what the stock kernel says, less subshells. Made once, before the run is opened.
-
-        The banner holds a tip of the day, drawn from the generator that is the user's later (H9).
-        """
-        return self._info
+        """Say what the stock kernel says, less subshells. Made once, before the run is opened."""
+        return self._info  # the banner's tip of the day is drawn from what is the user's later (H9)
 
     def _describe(self) -> dict[str, Any]:
         info: dict[str, Any] = super().kernel_info
