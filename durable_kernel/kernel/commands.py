@@ -34,7 +34,7 @@ _OPENING = "the kernel has just started and is opening its run: ask again in a m
 _USAGE = (
     "%durable status | log [-n N] [--position P] | plan | "
     "resolve [EFFECT] --retry | --answer FILE | --fail | "
-    "restore [--redo | --without | --edited | --to POSITION [--repeat-acts]] | "
+    "restore [--redo | --partly | --without | --edited | --to POSITION [--repeat-acts]] | "
     "retry [--repeat-acts] | rewind POSITION [--repeat-acts] | fresh [--undo] | "
     "fork [--at POSITION] [--notebook OUT.ipynb] | at POSITION [EXPR]"
 )
@@ -46,6 +46,7 @@ class Choice(StrEnum):
     GO_ON = "go on"
     REDO = "redo"
     WITHOUT = "without"
+    PARTLY = "partly"
 
 
 class Replacing(Protocol):
@@ -169,6 +170,7 @@ def _restore(asker: Asker, words: list[str]) -> Answer:
     parser = _parser("restore")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--redo", action="store_true")
+    ways.add_argument("--partly", action="store_true")
     ways.add_argument("--without", action="store_true")
     ways.add_argument("--edited", action="store_true")
     ways.add_argument("--to", type=int, metavar="POSITION")
@@ -176,7 +178,8 @@ def _restore(asker: Asker, words: list[str]) -> Answer:
     given = parser.parse_args(words)
     if given.edited:
         return _leave_edited(asker)
-    choice = Choice.REDO if given.redo else Choice.WITHOUT if given.without else Choice.GO_ON
+    chosen = {Choice.REDO: given.redo, Choice.PARTLY: given.partly, Choice.WITHOUT: given.without}
+    choice = next((each for each, is_it in chosen.items() if is_it), Choice.GO_ON)
     return lines([asker.restore_again(choice, to=given.to, allowed=_allowed(given))])
 
 
@@ -305,7 +308,7 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "fresh": ("--undo",),
     "log": ("-n", "--position"),
     "resolve": ("--retry", "--answer", "--fail"),
-    "restore": ("--redo", "--without", "--edited", "--to", "--repeat-acts"),
+    "restore": ("--redo", "--partly", "--without", "--edited", "--to", "--repeat-acts"),
     "retry": ("--repeat-acts",),
     "rewind": ("--repeat-acts",),
 }

@@ -340,7 +340,7 @@ class DurableKernel(IPythonKernel):
             cancel = signal.getsignal(signal.SIGINT)
 
             def count_and_cancel(number: int, frame: FrameType | None) -> None:
-                self.performer.signals += 1
+                self.performer.count_cancel()
                 if callable(cancel):
                     cancel(number, frame)
                 self.io_loop.asyncio_loop.call_soon_threadsafe(int)  # wakes the loop, does nothing

@@ -131,6 +131,12 @@ class Performer:
         """Count an interrupt that a handler of the cell takes."""
         self.signals += 1
 
+    def count_cancel(self) -> None:
+        """Count an interrupt that cancels the task of a cell."""
+        self.signals += 1
+        if self._kernel.run is not None:
+            self._kernel.run.interrupts.cancel()
+
     def note_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Count an interrupt that arrives between cells: nothing is there to be interrupted."""
         self.signals += 1

@@ -44,6 +44,7 @@ _LOCK_RETRIES = 50
 _LOCK_RETRY_S = 0.1
 """A change of kernels starts the new process before the old one is gone (0.6 s were measured)."""
 
+_BEGUN_AGAIN = "restoring began again, after it was interrupted."
 _SUBSCRIBER_TRIES = 20
 _SUBSCRIBER_RETRY_S = 0.05
 _SUBSCRIBERS_MORE_S = 0.2
@@ -64,6 +65,8 @@ class Restoration:
         """No run is open, and the first cell opens one: until then nobody names the notebook."""
         self._choice: Choice | None = None
         self._signals_seen = 0
+        self._is_torn = False
+        """An interrupt left names of a replayed cell half changed: nothing can go on from them."""
 
     @property
     def is_done(self) -> bool:
@@ -156,6 +159,11 @@ class Restoration:
             if to + 1 < run.next_position or to >= run.outline.positions[-1].position:
                 raise UsageError(f"cell {to} is none of those that are still to be restored.")
             run.branch(to + 1, "restored up to here", reuses=True, allowed=allowed)
+        if self._is_torn:
+            self._kernel.replacement.start_anew(run.run_id, _BEGUN_AGAIN)
+            return (
+                "the kernel starts itself anew and restores from the beginning; cells wait for it."
+            )
         self._choice = choice
         self.finished.clear()
         return "restoring goes on; cells wait for it."
@@ -166,7 +174,8 @@ class Restoration:
         choice, self._choice = self._choice, None
         if choice is not None:
             kernel.refusal = None
-            run.settings = replace(run.settings, redo=choice is Choice.REDO)
+            redo, partly = choice is Choice.REDO, choice is Choice.PARTLY
+            run.settings = replace(run.settings, redo=redo, partly=partly)
             return choice is not Choice.WITHOUT or self._leave_behind(run)
         if run.settings.resume is not runtime.Resume.EAGER:
             return False
@@ -282,7 +291,7 @@ class Restoration:
             execution, asked_again(execution.request), is_shown=False
         )
         if performance.was_stopped:
-            self._stop_at(history)
+            self._stop_at(history, is_inside=True)
 
     async def _resume(self, run: runtime.Run, history: PositionHistory) -> None:
         """Finish the cell in which the process died, under the request that started it.
@@ -303,7 +312,7 @@ class Restoration:
                 execution, asked_again(request), is_shown=True
             )
         if performance.was_stopped:
-            self._stop_at(history)
+            self._stop_at(history, is_inside=True)
         kernel.tell_notices()
         if performance.is_final or kernel.refusal_now() is not None:
             reply = json_clean(performance.reply)
@@ -320,11 +329,16 @@ class Restoration:
                 return
             await asyncio.sleep(_SUBSCRIBER_RETRY_S)
 
-    def _stop_at(self, history: PositionHistory) -> None:
-        """Report that the user interrupted the replay: state is missing from here on."""
+    def _stop_at(self, history: PositionHistory, *, is_inside: bool = False) -> None:
+        """Report that the user interrupted the replay: state is missing from here on.
+
+        `is_inside`: in the midst of that cell, which left its names half changed.
+        """
+        self._is_torn = self._is_torn or is_inside
+        how = "begins again, in a new process" if self._is_torn else "goes on"
         self._kernel.refusal = RunSuspendedError(
             f"restoring was interrupted at cell {history.position}. The journal is as it was. "
-            "`%durable restore` goes on."
+            f"`%durable restore` {how}."
         )
 
 

@@ -54,11 +54,14 @@ class Interrupts:
         """Name of the signal that broke in last."""
         self.handlers: list[Handler] = []
         """Handlers of cells that broke into this position."""
+        self.is_cancelling = False
+        """SIGINT cancelled the cell's task, and no call has recorded that."""
         self._count_before = 0
 
     def begin(self) -> None:
         """Count from here: a position begins."""
         self._count_before, self.handlers = self.raised_count, []
+        self.is_cancelling = False
 
     def has_broken_in(self, recorded: int) -> bool:
         """Tell whether more broke into this position than the `recorded` outcomes of calls."""
@@ -84,6 +87,11 @@ class Interrupts:
             self._is_pending = True
             return
         self._raise()
+
+    def cancel(self) -> None:
+        """Take note that SIGINT cancels the task of a cell; a call that this ends records it."""
+        self._count(signal.SIGINT)
+        self.is_cancelling = True
 
     def deliver(self, handler: Handler, number: int, frame: FrameType | None) -> None:
         """Run a handler of a cell now, or when the port's code is done."""
