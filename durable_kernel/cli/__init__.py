@@ -6,6 +6,8 @@ This one only joins them, and turns errors into exit codes.
 from __future__ import annotations
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -37,9 +39,29 @@ app = typer.Typer(
     name="durable",
     help="Notebooks that survive anything: run, resume, look into, and decide about durable runs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"durable-kernel {metadata.version('durable-kernel')}")
+        raise typer.Exit
+
+
+_Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_tell_version, is_eager=True, help="Say which version this is."
+    ),
+]
+
+
+@app.callback()
+def _options(version: _Version = False) -> None:  # noqa: ARG001 - told by its callback
+    return
+
+
 _RUNNING, _LOOKING = "Run", "Look"
 _DECIDING, _GOING_BACK, _KEEPING = "Decide", "Go back, and part", "Keep in order"
 

@@ -25,7 +25,9 @@ __all__ = ["at"]
 
 def at(
     run: RunArgument,
-    position: Annotated[int, typer.Argument(help="The cell behind which to look.")],
+    position: Annotated[
+        int, typer.Argument(metavar="POSITION", help="The cell behind which to look.")
+    ],
     expressions: Annotated[
         list[str] | None, typer.Argument(metavar="[EXPR]...", help="What to evaluate there.")
     ] = None,

@@ -38,9 +38,24 @@ __all__ = [
 ]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+
+
+def _complete_run(incomplete: str) -> list[str]:
+    """Return the ids that begin so; for shells that complete."""
+    try:
+        names = [each.name for each in open_store().runs.iterdir()]
+    except OSError:
+        return []
+    return sorted(each for each in names if each.startswith(incomplete) and each[0] != ".")
+
+
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A run's id, a unique beginning of it, or its notebook."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id, a unique beginning of it, or its notebook.",
+        autocompletion=_complete_run,
+    ),
 ]
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})

@@ -15,11 +15,14 @@ __all__ = ["install", "uninstall"]
 
 _User = Annotated[bool, typer.Option("--user", help="For this user.")]
 _SysPrefix = Annotated[bool, typer.Option("--sys-prefix", help="Into this environment (default).")]
-_Prefix = Annotated[str | None, typer.Option(help="Under this folder.")]
+_Prefix = Annotated[str | None, typer.Option(metavar="FOLDER", help="Under this folder.")]
 _Name = Annotated[
     str,
     typer.Option(
-        "--as", "--name", help="Under this name; python3 makes it answer for the stock kernel."
+        "--as",
+        "--name",
+        metavar="NAME",
+        help="Under this name; python3 makes it answer for the stock kernel.",
     ),
 ]
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from durable_kernel.cli.console import RunArgument, open_store, stdout
+from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, stdout
 from durable_kernel.effects.http_wire import parse_answer
 from durable_kernel.errors import AnswerRejectedError, UsageError
 from durable_kernel.headless.choosing import outline_of
@@ -42,11 +42,16 @@ def resolve(
     retry: Annotated[bool, typer.Option("--retry", help="Make the call again.")] = False,
     answer: Annotated[
         Path | None,
-        typer.Option("--answer", help="It happened; this file (- is stdin) is what came back."),
+        typer.Option(
+            "--answer",
+            metavar="FILE",
+            help="It happened; this file (- is stdin) is what came back.",
+        ),
     ] = None,
     fail: Annotated[
         bool, typer.Option("--fail", help="It did not happen; let the call fail.")
     ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Decide about an act in doubt: send it again, supply its answer, or let it fail."""
     if sum((retry, answer is not None, fail)) != 1:
@@ -64,6 +69,11 @@ def resolve(
     message = f"resolve-{name}-{uuid.uuid4().hex[:12]}"
     asked = AskedResolution(name, choice, given, announced.wall_ns)
     replaced = queue_instead(inbox, message, asked)
+    if as_json:
+        instead_of = [each.choice for each in replaced]
+        decided = {"run_id": place.run_id, "effect": name, "choice": choice}
+        print_json({**decided, "label": announced.label, "replaces": instead_of})
+        return
     instead = f" It replaces {', '.join(each.choice for each in replaced)}." if replaced else ""
     when = _when(inbox, message, is_written=is_locked(place.folder) is not None)
     stdout().print(f"effect {name} ({escape(announced.label)}): {choice}.{instead} {when}")

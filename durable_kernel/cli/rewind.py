@@ -25,7 +25,9 @@ RepeatActs = Annotated[
 
 def rewind(
     run: RunArgument,
-    position: Annotated[int, typer.Argument(help="The first cell to leave behind.")],
+    position: Annotated[
+        int, typer.Argument(metavar="POSITION", help="The first cell to leave behind.")
+    ],
     repeat_acts: RepeatActs = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -21,7 +21,10 @@ __all__ = ["join_parameters", "run"]
 _RESUME_WITHIN_H = 12.0
 _ResumeWithin = Annotated[
     float,
-    typer.Option(help="Without a terminal: resume only what was last opened within so many hours."),
+    typer.Option(
+        metavar="HOURS",
+        help="Without a terminal: resume only what was last opened within so many hours.",
+    ),
 ]
 _Repeat = Annotated[
     list[str] | None,
@@ -45,11 +48,14 @@ _InjectKey = Annotated[
 def run(
     notebook: Annotated[Path, typer.Argument(help="The notebook to execute or to resume.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the outputs here instead.")
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT.ipynb", help="Write the outputs here instead."),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--run", help="Name of the run; finished means there is nothing to do."),
+        typer.Option(
+            "--run", metavar="NAME", help="Name of the run; finished means there is nothing to do."
+        ),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start a new run; an unfinished one is archived.")
@@ -60,10 +66,12 @@ def run(
     resume_within: _ResumeWithin = _RESUME_WITHIN_H,
     parameter: Annotated[
         list[str] | None,
-        typer.Option("-p", help="NAME=VALUE, or -p NAME VALUE as papermill has it."),
+        typer.Option(
+            "-p", metavar="NAME=VALUE", help="A parameter; or -p NAME VALUE as papermill has it."
+        ),
     ] = None,
     parameter_file: Annotated[
-        Path | None, typer.Option("-f", help="A JSON or YAML file of parameters.")
+        Path | None, typer.Option("-f", metavar="FILE", help="A JSON or YAML file of parameters.")
     ] = None,
     redo: Annotated[
         bool, typer.Option("--redo", help="Execute cells again that did something unrecorded.")
