@@ -7,6 +7,7 @@ libraries that look for `IPKernelApp` in the configuration find it.
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from traitlets import DottedObjectName, Instance, List, Type, default
 
 from durable_kernel import runtime
 from durable_kernel.kernel.kernel import DurableKernel
-from durable_kernel.kernel.outputs import CapturingSession
+from durable_kernel.kernel.outputs import CapturingSession, watch_subscribers
 from durable_kernel.kernel.replacing import Origin
 
 __all__ = ["DurableKernelApp", "launch"]
@@ -43,6 +44,13 @@ class DurableKernelApp(IPKernelApp):
     """The hooks that this process was started with; the kernel asks for them."""
     origin: Origin
     """How this process was started."""
+    has_subscriber: threading.Event
+    """Set once somebody listens to IOPub."""
+
+    def init_iopub(self, context: Any) -> None:
+        """Open IOPub, and look who comes from the first moment: IPython takes longer than they."""
+        super().init_iopub(context)
+        self.has_subscriber = watch_subscribers(self.iopub_thread)
 
     def _try_bind_socket(self, s: Any, port: int) -> Any:
         """Bind. A process that was replaced tries longer: its ports were its own until just now."""

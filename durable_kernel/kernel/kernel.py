@@ -44,7 +44,6 @@ from durable_kernel.kernel.outputs import (
     Capture,
     CapturingSession,
     connect_thread,
-    watch_subscribers,
 )
 from durable_kernel.kernel.performing import (
     Asked,
@@ -136,7 +135,7 @@ class DurableKernel(IPythonKernel):
         register_magic(self)
         connect_thread(self.iopub_thread, self.session)
         refuse_unreachable(self.stdin_socket)
-        self.has_subscriber = watch_subscribers(self.iopub_thread)
+        self.has_subscriber = self.parent.has_subscriber
 
     # --- what the parts of this room need ---------------------------------------------------------
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -249,3 +250,17 @@ def _is_restoring(kernel: LiveKernel, position: int, epoch: int) -> bool:
     signs = read_signs(kernel.folder / "home/runs/nightly")
     is_it = signs.epoch == epoch and signs.position == position
     return is_it and signs.doing is Doing.RESTORING
+
+
+def test_a_start_waits_no_longer_than_its_clients_need_to_come_back(start: Start) -> None:
+    """They come while IPython is still being loaded: who looks later waits a second for nobody."""
+    kernel = start()
+    kernel.run("x = 1")
+    kernel.kill()
+    kernel.start()
+
+    began = time.monotonic()
+    shown = kernel.run("x")
+
+    assert shown.plain() == "1"
+    assert time.monotonic() - began < 0.9
