@@ -436,9 +436,13 @@ def is_plain_value(settled: Settled) -> bool:
 
 
 def _looks_like_text(data: bytes) -> bool:
-    """Tell text from numbers, which are stored raw: compressing them costs time for nothing."""
+    """Tell text from numbers, which are stored raw: compressing them costs time for nothing.
+
+    Some zeros are in text, too: msgpack writes how long it is in four bytes.
+    """
     sample = data[:4096]
-    return sample.count(0) == 0 and sum(byte > 126 for byte in sample) * 10 < len(sample)  # noqa: PLR2004 - ASCII's end
+    is_ascii = sum(byte > 126 for byte in sample) * 10 < len(sample)  # noqa: PLR2004 - ASCII's end
+    return is_ascii and sample.count(0) * 100 < len(sample)
 
 
 def _seal(value: Any) -> Any:

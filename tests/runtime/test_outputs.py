@@ -52,6 +52,17 @@ def test_a_large_output_is_a_blob_and_comes_back(notebook: Notebook) -> None:
     assert notebook.replayed().run.take_notices() == []
 
 
+def test_large_text_is_compressed_though_its_length_stands_before_it(notebook: Notebook) -> None:
+    """The length of a text below 16 MB has a zero byte, as numbers have."""
+    with notebook.session() as session:
+        session.execute("print('a line of a log\\n' * 100_000)")
+        blobs = (session.run.place.folder / "blobs").rglob("*")
+
+        size = sum(each.stat().st_size for each in blobs if each.is_file())
+
+    assert 0 < size < 160_000
+
+
 def test_late_text_belongs_to_the_cell_that_printed_it(notebook: Notebook) -> None:
     """H20: it came after the commit; the next cell's outputs stay the next cell's."""
     with notebook.session() as session:
