@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from durable_kernel.history import Outline
+from durable_kernel.history import Outline, PositionOutline
 
 __all__ = ["Plan"]
 
@@ -24,6 +24,10 @@ class Plan:
     tainted: tuple[int, ...]
     waiting_calls: int = 0
     """Calls of attempts left behind: a cell that is run again may reuse them."""
+    brought_back: tuple[int, ...] = ()
+    """Interrupted cells whose names were kept: they are bound, and nothing is executed (H16)."""
+    cut: tuple[int, ...] = ()
+    """Interrupted cells of which something could not be kept."""
 
     @classmethod
     def of(cls, outline: Outline) -> Plan:
@@ -32,6 +36,8 @@ class Plan:
         Waiting for the network is not repeated, so CPU time counts.
         """
         done = [each for each in outline.positions if each.committed is not None]
+        executed = [each for each in done if not _is_brought_back(each)]
+        executed = [each for each in executed if not (each.committed and each.committed.asked_exit)]
         unfinished = outline.open_position
         doubtful = (
             []
@@ -42,16 +48,24 @@ class Plan:
             cells=sum(not each.is_input for each in done),
             calls=sum(each.calls for each in outline.positions),
             computing_s=sum(
-                each.committed.costs.get("cpu_s", 0.0) for each in done if each.committed
+                each.committed.costs.get("cpu_s", 0.0) for each in executed if each.committed
             ),
             has_open_cell=unfinished is not None and not unfinished.is_input,
             acts_in_doubt=tuple(doubtful),
             tainted=tuple(
                 each.position
                 for each in outline.positions
-                if each.is_tainted or (each.committed is not None and each.committed.inexact)
+                if each.is_tainted and not _is_brought_back(each)
             ),
             waiting_calls=sum(each.calls for each in outline.waiting),
+            brought_back=tuple(each.position for each in done if _is_brought_back(each)),
+            cut=tuple(
+                each.position
+                for each in done
+                if each.committed is not None
+                and each.committed.inexact
+                and not _is_brought_back(each)
+            ),
         )
 
     def __str__(self) -> str:
@@ -67,12 +81,22 @@ class Plan:
         if self.acts_in_doubt:
             number, listed = len(self.acts_in_doubt), "; ".join(self.acts_in_doubt)
             parts.append(f"{_counted(number, 'act')} in doubt ({listed})")
-        if self.tainted:
-            listed = ", ".join(map(str, self.tainted))
-            parts.append(
-                f"stops before cell {listed}, which did something the journal does not hold"
-            )
+        if self.brought_back:
+            cells = _counted(len(self.brought_back), "interrupted cell")
+            parts.append(f"{cells} brought back without executing it")
+        stops = sorted({*self.tainted, *self.cut})
+        if stops:
+            why = "did something the journal does not hold"
+            if stops[0] in self.cut:
+                why = "was interrupted while it computed, and could not be kept whole"
+            later = f" (then before {', '.join(map(str, stops[1:]))})" if stops[1:] else ""
+            parts.append(f"stops before cell {stops[0]}, which {why}, and asks{later}")
         return ", ".join(parts)
+
+
+def _is_brought_back(position: PositionOutline) -> bool:
+    kept = position.kept
+    return position.committed is not None and kept is not None and not kept.refused
 
 
 def _counted(number: int, word: str) -> str:
