@@ -26,6 +26,18 @@ _ResumeWithin = Annotated[
         help="Without a terminal: resume only what was last opened within so many hours.",
     ),
 ]
+_Name = Annotated[
+    str | None,
+    typer.Option(
+        "--run", metavar="NAME", help="Name of the run; finished means there is nothing to do."
+    ),
+]
+_Parameter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p", metavar="NAME=VALUE", help="A parameter; or -p NAME VALUE as papermill has it."
+    ),
+]
 _Repeat = Annotated[
     list[str] | None,
     typer.Option(
@@ -51,12 +63,7 @@ def run(
         Path | None,
         typer.Option("-o", "--output", metavar="OUT.ipynb", help="Write the outputs here instead."),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--run", metavar="NAME", help="Name of the run; finished means there is nothing to do."
-        ),
-    ] = None,
+    name: _Name = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start a new run; an unfinished one is archived.")
     ] = False,
@@ -64,12 +71,7 @@ def run(
         bool, typer.Option("--resume", help="Resume, however old the run is.")
     ] = False,
     resume_within: _ResumeWithin = _RESUME_WITHIN_H,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p", metavar="NAME=VALUE", help="A parameter; or -p NAME VALUE as papermill has it."
-        ),
-    ] = None,
+    parameter: _Parameter = None,
     parameter_file: Annotated[
         Path | None, typer.Option("-f", metavar="FILE", help="A JSON or YAML file of parameters.")
     ] = None,
