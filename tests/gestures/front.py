@@ -258,12 +258,13 @@ class Front:
         )
         return shown
 
-    def until(self, condition: Callable[[], bool], what: str, timeout_s: float = HUNG_S) -> None:
+    def until(self, condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
         """Read messages until something is so. Raises FrontEndError."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + HUNG_S
         while not condition():
             self.pump()
             if time.monotonic() > deadline:
+                what = what if isinstance(what, str) else what()
                 raise FrontEndError(f"{what} did not come\n{self.log()[-2000:]}")
 
     def pump(self, timeout_ms: int = TICK_MS) -> bool:

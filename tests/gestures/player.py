@@ -298,7 +298,8 @@ def _say_that_it_arrived(player: Player, label: str, asked: str) -> None:
     path = player.folder / "answer.json"
     answer = player.witness.answer_of(label)
     path.write_text(json.dumps({"status": 200, "json": answer}))
-    player.front.until(lambda: "in doubt" in player.front.shown[asked].told, "the doubt")
+    shown = player.front.shown[asked]
+    player.front.until(lambda: "its answer was recorded" in shown.told, lambda: f"the doubt: {facts(shown)}")
     told = player.command(f"resolve --answer {path}")
     if told.status != "ok":
         raise DifferenceError(f"resolve: {told.error}")
