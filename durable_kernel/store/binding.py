@@ -5,12 +5,14 @@ Of several runs that name one kernel or notebook, the one that was bound to it l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from dataclasses import replace
 
 from durable_kernel.store.meta import Meta
 from durable_kernel.store.shelf import RunPlace, Shelf
 
-__all__ = ["KERNEL", "NOTEBOOK", "holders", "keys_of", "newest_holder"]
+__all__ = ["KERNEL", "NOTEBOOK", "holders", "keys_of", "newest_holder", "take_along"]
 
 KERNEL = "kernel"
 NOTEBOOK = "notebook"
@@ -30,6 +32,18 @@ def newest_holder(shelf: Shelf, sort: str, key: str) -> RunPlace | None:
         if place.meta.archived_ns is None and (sort, key) in keys_of(place.meta)
     ]
     return max(found, key=lambda place: _bound_at(sort, place.meta), default=None)
+
+
+def take_along(shelf: Shelf, old: str | None, new: str) -> None:
+    """Let what was put away of a notebook move with it: its path leads to the run before.
+
+    Not where a file is still under the old path: that is another notebook by now.
+    """
+    if old is None or old == new or os.path.lexists(old):
+        return
+    for place in shelf.mentioning(old):
+        if place.meta.archived_ns is not None and place.meta.notebook == old and place.is_signed:
+            shelf.write(replace(place.meta, notebook=new))
 
 
 def holders(places: Iterable[RunPlace]) -> dict[tuple[str, str], str]:

@@ -248,12 +248,8 @@ class Front:
     def wait(self, asked: str, *, is_reply_due: bool = True) -> Shown:
         """Wait for idle and reply of a request; of one of a dead kernel the reply may not come."""
         shown = self.shown[asked]
-        before = shown.idles
         self.until(
-            lambda: (
-                shown.idles > (0 if is_reply_due else before)
-                and (shown.reply is not None or not is_reply_due)
-            ),
+            lambda: shown.idles > 0 and (shown.reply is not None or not is_reply_due),
             f"the reply to {asked}",
         )
         return shown

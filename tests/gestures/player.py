@@ -299,7 +299,9 @@ def _say_that_it_arrived(player: Player, label: str, asked: str) -> None:
     answer = player.witness.answer_of(label)
     path.write_text(json.dumps({"status": 200, "json": answer}))
     shown = player.front.shown[asked]
-    player.front.until(lambda: "its answer was recorded" in shown.told, lambda: f"the doubt: {facts(shown)}")
+    player.front.until(
+        lambda: "its answer was recorded" in shown.told, lambda: f"the doubt: {facts(shown)}"
+    )
     told = player.command(f"resolve --answer {path}")
     if told.status != "ok":
         raise DifferenceError(f"resolve: {told.error}")

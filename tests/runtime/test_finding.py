@@ -200,3 +200,18 @@ def test_a_run_of_an_archived_notebook_is_nobody_s_kin(desk: Desk) -> None:
 
     with desk.opened(new, lambda: Marks(run_id, IDS)) as run:
         assert run.run_id != run_id
+
+
+def test_what_was_put_away_of_a_notebook_moves_with_it(desk: Desk) -> None:
+    """A fresh run, a new name, another server: the run before is still the one to bring back."""
+    old = desk.notebook("a.ipynb")
+    before = desk.lived(old, kernel_id="k1")
+    with desk.opened(old, kernel_id="k1") as run:
+        run.begin_anew()
+    desk.lived(old, kernel_id="k1")
+    new = old.rename(desk.folder / "b.ipynb")
+
+    with desk.opened(new, lambda: Marks(cell_ids=IDS), kernel_id="k2") as run:
+        back = run.bring_back()
+
+    assert back == before
