@@ -19,7 +19,7 @@ from durable_kernel.errors import DurableError, UsageError
 from durable_kernel.kernel.past import look_at
 from durable_kernel.kernel.showing import Answer, grid, lines, preformatted, state_table
 from durable_kernel.ports import suspended
-from durable_kernel.runtime import Allowed, Plan, Run, read_answer
+from durable_kernel.runtime import Allowed, Run, read_answer
 from durable_kernel.sharing import fork_run
 from durable_kernel.store import Store
 
@@ -148,7 +148,7 @@ def _log(asker: Asker, words: list[str]) -> Answer:
 
 def _plan(asker: Asker, words: list[str]) -> Answer:
     _parser("plan").parse_args(words)
-    return lines([str(Plan.of(_run_of(asker).read_outline()))])
+    return lines([str(_run_of(asker).plan_now())])
 
 
 def _resolve(asker: Asker, words: list[str]) -> Answer:

@@ -20,7 +20,6 @@ from durable_kernel.errors import (
     UsageError,
 )
 from durable_kernel.history import (
-    Branched,
     Cell,
     Noted,
     Outline,
@@ -31,6 +30,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.history.views import recent_calls
 from durable_kernel.replay import Diverges, Donor
+from durable_kernel.runtime.branching import Branching
 from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
 from durable_kernel.runtime.deciding import decide_waiting, queue_decision
@@ -44,14 +44,11 @@ from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.reporting import status_of
 from durable_kernel.runtime.retrying import (
-    Allowed,
     Attempts,
     act_sentences,
     allowed_by,
-    failed_cell,
     is_asked_live,
     is_to_be_retried,
-    require_leavable,
     require_repeatable,
     require_sound,
     require_untainted,
@@ -70,7 +67,7 @@ _SHUTDOWN_GRACE_S = 0.3
 """A graceful stop interrupts the cell before its message comes; a commit waits this long for it."""
 
 
-class Run:
+class Run(Branching):
     """One opened run. Made by `open_run`."""
 
     def __init__(
@@ -155,6 +152,10 @@ class Run:
         return "replaying" if self._cursor < len(self.outline.positions) else "live"
 
     @property
+    def is_running(self) -> bool:
+        return self._running is not None
+
+    @property
     def next_position(self) -> int:
         positions = self.outline.positions
         if self._cursor < len(positions):
@@ -196,6 +197,10 @@ class Run:
     def read_outline(self) -> Outline:
         """Fold the journal as it is now. Safe from any thread; takes as long as a scan."""
         return Outline.of(self._store.frames(self.place), self._records)
+
+    def plan_now(self) -> Plan:
+        """Make the plan of a recovery from all that is recorded by now. Safe from any thread."""
+        return Plan.of(self.read_outline())
 
     # --- replay -----------------------------------------------------------------------------------
 
@@ -287,73 +292,6 @@ class Run:
             raise UsageError(
                 f"position {self._cursor} is recorded and not replayed yet: it is next."
             )
-
-    def branch(
-        self, position: int, reason: str, *, reuses: bool = False, allowed: Allowed = Allowed.NONE
-    ) -> None:
-        """Leave the positions >= `position` behind. `reuses`: the next ones may reuse outcomes.
-
-        Raises BranchRefusedError for acts done there that are not `allowed` again (H14).
-        """
-        granted = Allowed.ALL if self.settings.repeat_acts else allowed
-        # Read again: the outline of this session holds no acts of the cells that it ran itself.
-        require_leavable(self.read_outline(), position, granted)
-        self._leave(position, reason, reuses=reuses, repeats_acts=allowed is Allowed.ALL)
-
-    def leave_edited(self) -> int:
-        """Leave behind what ran since a cell loaded code that was edited since; return that cell.
-
-        Raises UsageError if nothing was, or while a cell runs; BranchRefusedError as `branch`.
-        """
-        changed = self.modules.changed()
-        if self._running is not None:
-            raise UsageError("a cell is running; interrupt it first.")
-        if not changed:
-            raise UsageError("no module or script that a cell loaded has changed since.")
-        first = min(changed.values())
-        self.branch(first, f"{', '.join(changed)} was edited", reuses=True)
-        return first
-
-    def leave_failed(self, *, repeats_acts: bool) -> PositionOutline:
-        """Leave the last cell behind, which failed or stopped: the next opener begins it anew.
-
-        Raises UsageError if it did not fail, TaintedPositionError unless acts may be repeated.
-        """
-        if self._running is not None:
-            raise UsageError("a cell is running; interrupt it first.")
-        last = failed_cell(self.read_outline())
-        if not repeats_acts:
-            require_untainted(self._load(last), self.settings)
-        self._leave(last.position, "retry", reuses=True, repeats_acts=repeats_acts)
-        return last
-
-    def leave_offered(self) -> bool:
-        """Leave the interrupted cell to the user if so begun. Raises TaintedPositionError."""
-        left = self.outline.open_position
-        if left is None or not self.beginning.leaves_cell or self.settings.redo:
-            return False
-        require_untainted(self._load(left), self.settings)
-        self._leave(left.position, self.beginning.start, reuses=True)
-        self.tell(self.beginning.sentence())
-        return True
-
-    def _leave(
-        self, position: int, reason: str, *, reuses: bool, repeats_acts: bool = False
-    ) -> None:
-        record = Branched(
-            position=position,
-            wall_ns=self.world.wall_ns(),
-            reason=reason,
-            reuses=reuses,
-            repeats_acts=repeats_acts,
-        )
-        self.port.write(record, sync=True)
-        # Read again: the outline of this session does not know where its own cells lie.
-        known = self.read_outline()
-        self.outline.waiting, self.outline.lineage = known.waiting, known.lineage
-        self.outline.positions = [
-            each for each in self.outline.positions if each.position < position
-        ]
 
     # --- called by a cell's execution -------------------------------------------------------------
 

@@ -19,7 +19,6 @@ class FakeRun:
 
     run_id = "nightly"
     state = "live"
-    plan = "2 cells to compute"
 
     def __init__(self) -> None:
         self.resolved: list[tuple[Any, ...]] = []
@@ -30,6 +29,9 @@ class FakeRun:
 
     def status(self) -> dict[str, Any]:
         return {"run": "nightly", "state": "live", "positions": 2, "in_doubt": [], "size_s": 1.5}
+
+    def plan_now(self) -> str:
+        return "2 cells to compute"
 
     def log(self, limit: int, position: int | None) -> list[dict[str, Any]]:
         calls = [{"effect": "0.0", "label": "GET <a>"}, {"effect": "0.1", "label": "GET <b>"}]
