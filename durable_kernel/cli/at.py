@@ -41,8 +41,7 @@ def at(
     from durable_kernel.headless.looking import look_at  # takes seconds
 
     store = open_store()
-    with patience() as tell:
-        tell("replaying")
+    with patience(f"replaying up to cell {position}"):
         look = look_at(store, store.get(run), position, expressions or ())
     if as_json:
         print_json(asdict(look))

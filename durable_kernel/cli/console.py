@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -143,24 +144,18 @@ def size(size_bytes: int) -> str:
 
 
 @contextmanager
-def patience() -> Iterator[Callable[[str], None]]:
-    """Give a function that tells what is being done; it is shown once that took two seconds."""
-    status = stderr().status("")
-    begun_s, is_shown = time.monotonic(), False
-
-    def tell(sentence: str) -> None:
-        nonlocal is_shown
-        if not is_shown and time.monotonic() - begun_s > _PATIENCE_S:
-            is_shown = True
-            status.start()
-        if is_shown:
-            status.update(escape(sentence))
-
+def patience(doing: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done once that took two seconds. Yields what changes the words."""
+    status = stderr().status(escape(doing))
+    waiting = threading.Timer(_PATIENCE_S, status.start)
+    waiting.daemon = True
+    waiting.start()
     try:
-        yield tell
+        yield lambda sentence: status.update(escape(sentence))
     finally:
-        if is_shown:
-            status.stop()
+        waiting.cancel()
+        waiting.join()
+        status.stop()
 
 
 def shortened(path: str | None) -> str:

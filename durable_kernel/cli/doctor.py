@@ -31,7 +31,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     """
     from durable_kernel.kernel.checkup import checks  # takes a second
 
-    with patience() as tell:
+    with patience("looking") as tell:
         found = list(checks(open_store(), time.time_ns(), tell))
     has_failed = any(each.verdict is Verdict.FAIL for each in found)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, print_json, say
+from durable_kernel.cli.console import JsonFlag, RunArgument, open_store, patience, print_json, say
 from durable_kernel.sharing import fork_run
 
 __all__ = ["fork"]
@@ -30,7 +30,8 @@ def fork(
 ) -> None:
     """Fork a run: the same past, from the journal, and a future of its own. RUN is untouched."""
     store = open_store()
-    made = fork_run(store, store.get(run), at=at, notebook=notebook)
+    with patience("copying"):
+        made = fork_run(store, store.get(run), at=at, notebook=notebook)
     if as_json:
         print_json(asdict(made))
         return

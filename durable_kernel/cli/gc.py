@@ -66,7 +66,7 @@ def gc(
         even_broken=even_broken,
     )
     now_ns = time.time_ns()
-    with patience() as tell:
+    with patience("looking through the store") as tell:
         plan = plan_sweep(store, policy, now_ns, tell=tell)
         done = sweep(store, plan, policy, now_ns, tell=tell) if delete else None
     if as_json:

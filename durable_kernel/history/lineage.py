@@ -39,9 +39,12 @@ class Lineage:
         self._own_from = record.position
 
     def branch(self, position: int) -> None:
-        """Count what is run from there on as the run's own, with draws of its own."""
+        """Count what is run from there on as the run's own.
+
+        Up to where the runs parted it draws as the parent did: what is run again there may reuse
+        the parent's outcomes, and asks for the same.
+        """
         self._own_from = min(self._own_from, position)
-        self._seeds = [(min(start, position), genesis) for start, genesis in self._seeds]
 
     def owner_of(self, position: int, own_id: str) -> str:
         """Return the id of the run that a position belongs to; `own_id` is this one's."""

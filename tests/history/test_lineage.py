@@ -6,8 +6,10 @@ from durable_kernel.history import Branched, Finished, Forked, Lineage, Opened, 
 from tests.history.folding import act, cell, committed, outline_of
 
 
-def forked(position: int, parent: str = "a", lineage: list[list[object]] | None = None) -> Forked:
-    owners = [[0, parent]] if lineage is None else lineage
+def forked(
+    position: int, parent: str = "a", lineage: list[list[int | str]] | None = None
+) -> Forked:
+    owners: list[list[int | str]] = [[0, parent]] if lineage is None else lineage
     genesis = f"{parent}{position}".encode()
     return Forked(position=position, wall_ns=0, parent=parent, genesis=genesis, lineage=owners)
 
@@ -67,8 +69,8 @@ def test_what_is_rewound_behind_the_fork_is_the_runs_own() -> None:
     lineage.branch(2)
 
     assert owners(lineage, "b") == "aabbbb"
-    assert lineage.seed_of(2) == b"a4"
-    assert lineage.seed_of(4) is None
+    assert lineage.seed_of(2) is None
+    assert lineage.seed_of(4) == b"a4"
     assert lineage.owners_before(3, "b") == [[0, "a"], [2, "b"]]
 
 

@@ -14,6 +14,7 @@ from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.journal.copying import mentioned_digests
 from durable_kernel.ports import Repeat
 from durable_kernel.replay import InDoubtPolicy
+from durable_kernel.runtime import Allowed, rewind_of
 from durable_kernel.sharing import Fork, fork_run
 from durable_kernel.store import Store
 from durable_kernel.testing.faulty_disk import Fault, FaultyDisk, SimulatedCrash
@@ -130,6 +131,43 @@ def test_a_fork_can_be_forked_and_each_keeps_its_part_of_the_past(notebook: Bran
     owners = [lineage.owner_of(each, grandchild.run_id) for each in range(3)]
     assert owners == [RUN_ID, child.run_id, grandchild.run_id]
     assert notebook.on(grandchild.run_id).run.latch is None
+
+
+def test_a_failed_cell_of_the_parent_is_begun_anew_and_reuses_what_it_did(
+    notebook: Branching,
+) -> None:
+    """What it drew comes again, so it asks for the same; and an act is not done a second time."""
+    notebook.lived("import random")
+    broken = "y = service.ask(f'pay {random.random()}'); print(x)"
+    with notebook.session() as session:
+        session.recover()
+        session.execute(broken)
+    fork = forked(notebook)
+
+    mended = notebook.matched(
+        "import random", broken.replace("print(x)", "print(y)"), run=fork.run_id
+    )
+
+    assert mended.status == "ok"
+    assert len(notebook.service.requests) == 1
+    again = notebook.on(fork.run_id)
+    assert "pay" in again.namespace["y"]
+    assert again.run.latch is None
+
+
+def test_a_fork_that_is_rewound_behind_its_beginning_replays(notebook: Branching) -> None:
+    draw = "z = random.random()"
+    notebook.lived("import random", draw, "a = service.look('a')")
+    fork = forked(notebook, at=2)
+    store = Store(notebook.home)
+    rewind_of(store, store.get(fork.run_id), 1, Allowed.NONE)
+
+    first = notebook.on(fork.run_id, draw, "b = random.random()")
+
+    assert first.namespace["z"] == notebook.replayed().namespace["z"]
+    again = notebook.on(fork.run_id)
+    assert again.namespace["b"] == first.namespace["b"]
+    assert again.run.latch is None
 
 
 def test_a_running_parent_is_forked_behind_its_last_finished_cell(notebook: Branching) -> None:
