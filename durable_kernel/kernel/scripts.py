@@ -33,7 +33,9 @@ _AUTORELOAD = "IPython.extensions.autoreload"
 def record_scripts(kernel: DurableKernel) -> None:
     """Let `%run` of a project's script ask for its source, and %autoreload for its times."""
     shell, autoreload = kernel.shell, AutoreloadFollower(kernel)
-    shell.events.register("pre_run_cell", lambda _info: autoreload.look())
+    # After a cell, too, and before the extension that it has loaded looks for the first time.
+    for moment in ("pre_run_cell", "post_run_cell"):
+        shell.events.register(moment, lambda _cell: autoreload.look())
     stock: Callable[..., None] = shell.safe_execfile
 
     def safe_execfile(
@@ -72,7 +74,7 @@ def record_scripts(kernel: DurableKernel) -> None:
 
 
 class AutoreloadFollower:
-    """Lets %autoreload reload on replay what it reloaded then. Asked before each cell."""
+    """Lets %autoreload reload on replay what it reloaded then. Asked before and after each cell."""
 
     def __init__(self, kernel: DurableKernel) -> None:
         self._kernel = kernel
@@ -112,6 +114,6 @@ class AutoreloadFollower:
             return path, known + run.modules.expects(name)
         if name in self._invented:
             self._invented.discard(name)
-            if not run.modules.is_changed(name):
-                reloader.modules_mtimes[name] = found[1]
+            is_changed = run.modules.is_changed(name)
+            reloader.modules_mtimes[name] = 0.0 if is_changed else found[1]
         return found
