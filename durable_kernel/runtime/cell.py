@@ -40,6 +40,7 @@ from durable_kernel.ports import SECRETS, entered
 from durable_kernel.replay import Donor, PositionReplay
 from durable_kernel.runtime.keeping import is_brought_back, unkept_sentence
 from durable_kernel.runtime.parking import effect_name
+from durable_kernel.runtime.succeeding import tell_reuse
 
 if TYPE_CHECKING:
     from durable_kernel.runtime.run import Run
@@ -263,7 +264,7 @@ class CellExecution:
             return False
         try:
             if self.donor is not None:
-                run.tell_reuse(self.donor, self.position, is_ok=result.status == "ok")
+                tell_reuse(run, self.donor, self.position, is_ok=result.status == "ok")
             port.write(*self._commit(result), sync=True)
         except JournalError as error:
             port.set_latch(_stopped(self.position, error))

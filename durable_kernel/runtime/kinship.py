@@ -76,9 +76,9 @@ def find_kin(
     near = [each for each in store.all() if _is_near(each.meta.notebook, own)]
     near.sort(key=lambda each: each.meta.notebook_bound_ns, reverse=True)
     found = [_kin(store, each, notebook, marks) for each in near[:_RUNS_MAX]]
-    kin = [each for each in found if each is not None]
+    alike = [each for each in found if each is not None]
     # One whose file is gone comes first: the notebook's copies are its kin as well.
-    return min(kin, key=lambda each: each.is_copy, default=None)
+    return min(alike, key=lambda each: each.is_copy, default=None)
 
 
 def is_same_notebook(cells: Iterable[Cell], marks: Marks) -> bool:

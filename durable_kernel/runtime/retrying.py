@@ -7,7 +7,7 @@ edit wait in the outline until a cell comes that takes their place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from durable_kernel.errors import (
@@ -28,7 +28,6 @@ from durable_kernel.runtime.starting import Beginning, Start
 __all__ = [
     "Allowed",
     "Attempts",
-    "act_sentences",
     "allowed_by",
     "cells_from",
     "failed_cell",
@@ -39,7 +38,6 @@ __all__ = [
     "require_repeatable",
     "require_sound",
     "require_untainted",
-    "reused_sentence",
 ]
 
 
@@ -233,27 +231,4 @@ class Attempts:
             is_unchanged=is_unchanged,
             now_ns=self._wall_ns(),
             repeats_acts=settings.repeat_acts or branch.repeats_acts,
-        )
-
-
-def reused_sentence(donor: Donor, position: int) -> str:
-    """Say how many calls of the attempt before were reused; empty for none."""
-    if not donor.reused:
-        return ""
-    calls = "1 call was" if donor.reused == 1 else f"{donor.reused:,} calls were"
-    return f"cell {position} was run again: {calls} reused from the attempt before."
-
-
-def act_sentences(donor: Donor, position: int, *, is_ok: bool) -> Iterator[str]:
-    """Say what a user has to know of acts that were done before, now that the cell has ended."""
-    left = donor.left_behind()
-    if is_ok and left:
-        listed = "; ".join(each.label for each in left)
-        yield f"the attempt before also did: {listed}. Cell {position} did not ask for it again."
-    was_asked_for = all(each is not donor.kept for each in left)
-    if not is_ok and donor.kept is not None and was_asked_for:
-        yield (
-            f"the last call before the error was {donor.kept.label}. It may have changed something "
-            "outside, so it was answered from the journal and not made again; `durable run "
-            "--repeat-acts`, or `%durable retry --repeat-acts`, makes it again."
         )

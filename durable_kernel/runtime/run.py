@@ -29,7 +29,7 @@ from durable_kernel.history import (
     position_history,
 )
 from durable_kernel.history.views import recent_calls
-from durable_kernel.replay import Diverges, Donor
+from durable_kernel.replay import Diverges
 from durable_kernel.runtime.branching import Branching
 from durable_kernel.runtime.budget import Budget
 from durable_kernel.runtime.cell import CellExecution, CellRequest, request_of
@@ -45,17 +45,15 @@ from durable_kernel.runtime.port import RunPort
 from durable_kernel.runtime.reporting import status_of
 from durable_kernel.runtime.retrying import (
     Attempts,
-    act_sentences,
     allowed_by,
     is_asked_live,
     is_to_be_retried,
     require_repeatable,
     require_sound,
     require_untainted,
-    reused_sentence,
 )
 from durable_kernel.runtime.secrets import RunSecrets
-from durable_kernel.runtime.settings import Resume, Settings
+from durable_kernel.runtime.settings import Settings
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.surroundings import Surroundings
 from durable_kernel.runtime.vitals import Doing, Vitals
@@ -315,15 +313,6 @@ class Run(Branching):
         self._vitals.leave()
         self.modules.end()
         self._running = None
-
-    def tell_reuse(self, donor: Donor, position: int, *, is_ok: bool) -> None:
-        """Note what became of the attempt before, now that the new one has ended."""
-        for sentence in act_sentences(donor, position, is_ok=is_ok):
-            self.note(sentence)
-        if reused := reused_sentence(donor, position):
-            self.port.write(Noted(sentence=reused))
-            if self.settings.resume is Resume.EAGER:  # else a runner says it, beside the notebook
-                self.tell(reused)
 
     def keep_generators(self) -> None:
         """Remember the generators' state: the next position begins with it, whoever drew since.

@@ -31,15 +31,8 @@ from durable_kernel.errors import (
 )
 from durable_kernel.journal import REAL_DISK, Anchor, Disk, Frame, scan
 from durable_kernel.journal.files import read_regular
-from durable_kernel.store import search
-from durable_kernel.store.binding import (
-    KERNEL,
-    NOTEBOOK,
-    holders,
-    keys_of,
-    newest_holder,
-    take_along,
-)
+from durable_kernel.store import binding, search
+from durable_kernel.store.binding import KERNEL, NOTEBOOK, holders, keys_of, newest_holder
 from durable_kernel.store.files import explained, first_free, held_lock, remove_tree, replace_file
 from durable_kernel.store.index import Index
 from durable_kernel.store.keys import TRUST, Keys
@@ -260,15 +253,15 @@ class Store(RunKeys):
         """
         self.check_place(place)
         with self._changing():
+            now_ns = self._wall_ns()
             meta = self._shelf.read(place.run_id).meta.moved_to(self._shelf.locate(place.folder))
             # Before META: see index.py. A key that is not given may be another run's by now.
             if kernel_id:
-                meta = replace(meta, kernel_id=kernel_id, kernel_bound_ns=self._wall_ns())
+                meta = replace(meta, kernel_id=kernel_id, kernel_bound_ns=now_ns)
                 self._index.put(KERNEL, kernel_id, meta.run_id)
             if notebook is not None:
-                path = real_path(notebook)
-                take_along(self._shelf, meta.notebook, path)
-                meta = replace(meta, notebook=path, notebook_bound_ns=self._wall_ns())
+                binding.take_along(self._shelf, meta.notebook, path := real_path(notebook))
+                meta = replace(meta, notebook=path, notebook_bound_ns=now_ns)
                 self._index.put(NOTEBOOK, path, meta.run_id)
             return self._shelf.write(meta)
 
