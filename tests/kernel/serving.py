@@ -17,7 +17,9 @@ from typing import Any
 import httpx
 import websocket
 
+from durable_kernel.history import Opened
 from durable_kernel.kernel.install import install
+from durable_kernel.store import Store
 
 _WAIT_S = 120.0
 _TOKEN = "of-this-test"
@@ -85,11 +87,16 @@ class Server:
 
     def post(self, path: str, body: Any = None) -> Any:
         assert self._http is not None
-        return self._http.post(path, json=body or {}).raise_for_status().json()
+        answer = self._http.post(path, json=body or {}).raise_for_status()
+        return answer.json() if answer.content else None
 
     def patch(self, path: str, body: Any) -> Any:
         assert self._http is not None
         return self._http.patch(path, json=body).raise_for_status().json()
+
+    def delete(self, path: str) -> None:
+        assert self._http is not None
+        self._http.delete(path).raise_for_status()
 
     def write_notebook(self, path: str, *sources: str) -> None:
         """Save a notebook; its cells have ids that come from their place."""
@@ -150,6 +157,13 @@ class Server:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.stop()
+
+    def lives(self) -> int:
+        """How many processes have opened a run so far, of all runs."""
+        store = Store(self.folder / "home")
+        return sum(
+            each.type == Opened.CODE for place in store.all() for each in store.frames(place)
+        )
 
     def log(self) -> str:
         return (self.folder / "server.log").read_text(errors="replace")
