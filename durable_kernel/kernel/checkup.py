@@ -36,12 +36,12 @@ TESTED: Mapping[str, tuple[str, str]] = {
     "urllib3": ("1.26.18", "2.8"),
     "requests": ("2.32", "2.34"),
     "aiohttp": ("3.9", "3.14"),
-    "numpy": ("1.26", "2.4"),
+    "numpy": ("1.26", "2.5"),
     "papermill": ("2.6", "2.7"),
 }
-"""Oldest and newest version of what is hooked or built on that the tests were run with.
+"""Of what is hooked or built on: the oldest version that is meant to work, and the newest tested.
 
-The newest counts by its first two numbers. A test compares them with what is installed.
+The newest counts by its first two numbers.
 """
 
 _NEEDED = frozenset({"ipykernel", "ipython", "jupyter-client", "nbclient"})
@@ -78,10 +78,10 @@ def _library(name: str) -> Check:
             return Check(name, Verdict.FAIL, "not installed", f"`pip install {name}`")
         return Check(name, Verdict.OK, "not installed; not needed unless you use it")
     if _numbers(version) < _numbers(oldest):
-        advice = f"`pip install -U {name}`: tested with {oldest} to {newest}"
+        advice = f"`pip install -U {name}`: {oldest} is needed; tested with {newest}"
         return Check(name, Verdict.FAIL if name in _NEEDED else Verdict.WARN, version, advice)
     if _numbers(version)[:2] > _numbers(newest)[:2]:
-        return Check(name, Verdict.WARN, version, f"tested with {oldest} to {newest}")
+        return Check(name, Verdict.WARN, version, f"newer than {newest}, the last that was tested")
     return Check(name, Verdict.OK, version)
 
 
