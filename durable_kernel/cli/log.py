@@ -11,6 +11,7 @@ from durable_kernel.cli.console import (
     JsonFlag,
     RunArgument,
     open_store,
+    patience,
     print_json,
     stdout,
     table,
@@ -34,10 +35,11 @@ def log(
     place = store.get(run)
     records = RecordCodec()
     rows = []
-    for each in outline_of(store, place, is_verified=False).positions:
-        if cell is None or each.position == cell:
-            history = position_history(place.folder, each, records)
-            rows += call_views(each.position, history)
+    with patience(f"reading the journal of run {place.run_id}"):
+        for each in outline_of(store, place, is_verified=False).positions:
+            if cell is None or each.position == cell:
+                history = position_history(place.folder, each, records)
+                rows += call_views(each.position, history)
     rows = rows[-limit:]
     if as_json:
         print_json(rows)

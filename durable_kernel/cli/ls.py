@@ -10,6 +10,7 @@ from durable_kernel.cli.console import (
     JsonFlag,
     age,
     open_store,
+    patience,
     print_json,
     shortened,
     size,
@@ -28,12 +29,15 @@ _COLOURS = {"finished": "green", "in doubt": "bold yellow", "failed": "red", "br
 def ls(as_json: JsonFlag = False) -> None:
     """List the runs, newest first: status, cells, calls, size."""
     store = open_store()
-    summaries = [
-        known_summary(
-            place, lambda each: outline_of(store, each, is_verified=False), is_locked(place.folder)
-        )
-        for place in store.all()
-    ]
+    with patience("reading the journals"):
+        summaries = [
+            known_summary(
+                place,
+                lambda each: outline_of(store, each, is_verified=False),
+                is_locked(place.folder),
+            )
+            for place in store.all()
+        ]
     if as_json:
         print_json([asdict(each) for each in summaries])
         return

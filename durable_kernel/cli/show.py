@@ -13,6 +13,7 @@ from durable_kernel.cli.console import (
     JsonFlag,
     RunArgument,
     open_store,
+    patience,
     print_json,
     stdout,
     table,
@@ -40,7 +41,8 @@ def show(
     """Show one run: its cells, what they did, what is in doubt."""
     store = open_store()
     place = store.get(run)
-    outline = outline_of(store, place, is_verified=False)
+    with patience(f"reading the journal of run {place.run_id}"):
+        outline = outline_of(store, place, is_verified=False)
     if cell is not None:
         _show_cell(place, outline, cell, as_json=as_json)
         return

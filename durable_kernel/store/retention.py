@@ -210,8 +210,7 @@ def _chosen(
         for each in read:
             age_s = (now_ns - each.last_activity_ns) / 1e9
             if age_s > policy.older_than_s:
-                days = f"{age_s / _DAY_S:.0f} days" if age_s >= _DAY_S else f"{age_s / 3600:.1f} h"
-                chosen.setdefault(each.run_id, f"its last activity was {days} ago")
+                chosen.setdefault(each.run_id, f"its last activity was {_age(age_s)} ago")
     if policy.bytes_max is not None:
         left_bytes = sum(each.size_bytes for each in read if each.run_id not in chosen)
         for each in sorted(read, key=lambda one: one.last_activity_ns):
@@ -221,6 +220,13 @@ def _chosen(
                 chosen[each.run_id] = "the oldest, and the runs are larger than you want"
                 left_bytes -= each.size_bytes
     return chosen
+
+
+def _age(seconds: float) -> str:
+    for unit_s, name in ((_DAY_S, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 # --- inside a run ---------------------------------------------------------------------------------
