@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.kernel.live import LiveKernel, Shown
 
-__all__ = ["KERNELS", "Both", "both_kernels", "seen"]
+__all__ = ["KERNELS", "Both", "answered", "both_kernels", "masked", "seen"]
 
 KERNELS = {"durable": "durable_kernel", "stock": "ipykernel_launcher"}
 
@@ -52,8 +52,23 @@ def seen(kernel: LiveKernel, shown: Shown) -> Any:
     others = [each for each in shown.messages if each[0] != "stream"]
     told = shown.text("stderr").splitlines(keepends=True)
     own = "".join(line for line in told if not line.startswith("durable: "))
-    folder = str(kernel.folder)
-    return _masked((reply, others, shown.text("stdout"), own), folder)
+    return masked(kernel, (reply, others, shown.text("stdout"), own))
+
+
+def answered(kernel: LiveKernel, kind: str, content: dict[str, Any]) -> Any:
+    """Send a request on the shell channel; return what its reply holds."""
+    client = kernel.client
+    message = client.session.msg(f"{kind}_request", content)
+    client.shell_channel.send(message)
+    while True:
+        reply = client.get_shell_msg(timeout=30)
+        if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+            return masked(kernel, reply["content"])
+
+
+def masked(kernel: LiveKernel, value: Any) -> Any:
+    """Return `value` without what no two processes have alike."""
+    return _masked(value, str(kernel.folder))
 
 
 def _masked(value: Any, folder: str) -> Any:
@@ -63,7 +78,7 @@ def _masked(value: Any, folder: str) -> Any:
             value = pattern.sub(stand_in, value)
         return value
     if isinstance(value, dict):
-        return {key: _masked(each, folder) for key, each in value.items()}
+        return {_masked(key, folder): _masked(each, folder) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(each, folder) for each in value]
     return value

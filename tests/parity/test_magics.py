@@ -70,8 +70,8 @@ CELLS = [
     "%load_ext no_such_extension",
     "%no_such_magic",
     "%%no_such_magic\nx",
-    "from IPython.core.magic import register_line_magic\n"
-    "@register_line_magic\ndef twice(line): return line * 2",
+    "from IPython.core.magic import register_line_magic as register",
+    "@register\ndef twice(line): return line * 2",
     "doubled = %twice ab",
     "%gui asyncio",
     "%reset_selective -f ^b$",
