@@ -204,7 +204,7 @@ class CellExecution:
                 [self._run.storing.output(kind, dict(content), dict(metadata or {}), late)]
             )
         except JournalError as error:
-            port.set_latch(_stopped(self.position, error))
+            port.set_latch(_stopped(self.position, error, port.lost))
             return False
         return True
 
@@ -267,7 +267,7 @@ class CellExecution:
                 tell_reuse(run, self.donor, self.position, is_ok=result.status == "ok")
             port.write(*self._commit(result), sync=True)
         except JournalError as error:
-            port.set_latch(_stopped(self.position, error))
+            port.set_latch(_stopped(self.position, error, port.lost))
             return False
         self.is_committed = True
         run.committed(self)
@@ -370,7 +370,7 @@ class CellExecution:
         try:
             port.write_packed([])
         except JournalError as error:
-            port.set_latch(_stopped(self.position, error))
+            port.set_latch(_stopped(self.position, error, port.lost))
             return False
         return True
 
@@ -427,15 +427,27 @@ class CellExecution:
         return kept
 
 
-def _stopped(position: int, error: JournalError) -> RunSuspendedError:
-    """Say why a cell stops in its middle. Its position stays open, so a restart goes on inside."""
-    if isinstance(error, JournalFullError):
+def _stopped(position: int, error: JournalError, lost: Sequence[str]) -> RunSuspendedError:
+    """Say why a cell stops in its middle. Its position stays open, so a restart goes on inside.
+
+    `lost`: calls whose outcome found no room, past which no restart comes (H34).
+    """
+    if not isinstance(error, JournalFullError):
+        return RunSuspendedError(f"cell {position} stops here: {error}")
+    full = (
+        f"cell {position} stops here: {error.path} has no room for {error.wanted_bytes} bytes "
+        f"({error.reason})."
+    )
+    if lost:
         return RunSuspendedError(
-            f"cell {position} stops here: {error.path} has no room for {error.wanted_bytes} bytes "
-            f"({error.reason}). Nothing that was shown or done is lost. Free some space and "
-            "restart the kernel: the cell goes on from here."
+            f"{full} Before that, the answer of {lost[0]} found no room either: it happened, and "
+            "is not recorded. With free space, a restart restores what was before that call and stops "
+            "there; `%durable fresh` starts a new run."
         )
-    return RunSuspendedError(f"cell {position} stops here: {error}")
+    return RunSuspendedError(
+        f"{full} Nothing that was shown or done is lost. Free some space and restart the kernel: "
+        "the cell goes on from here."
+    )
 
 
 def _comparable(outputs: list[tuple[str, Any]]) -> dict[str, list[Any]]:

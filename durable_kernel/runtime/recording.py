@@ -60,6 +60,8 @@ class Recording:
         self.interrupts = interrupts
         self.interrupts_recorded = 0
         self.cut_call: tuple[str, int] | None = None
+        self.lost: list[str] = []
+        """Labels of calls whose outcome found no room: no process replays past the first one."""
         self._is_cut = False
         self._journal = journal
         self._storing = storing
@@ -205,10 +207,12 @@ class Recording:
                 changed = self._world.generators_after(step.generators_before)
             lost_by = self._pending.settle(step, outcome, changed, pace)
         if lost_by is not None:
+            self.lost.append(step.label)
             self._world.tell(
                 f"{self._world.where()}: the answer of {step.label} could not be recorded: "
-                f"{lost_by.path.parent} has no room ({lost_by.reason}). The cell has it, but after "
-                "a crash the run cannot be replayed past here."
+                f"{lost_by.path.parent} has no room ({lost_by.reason}). The cell has it and "
+                "goes on, but no later process can: the run is replayed up to this call, and stops "
+                "there. Save now what you want to keep."
             )
 
     def _note_cut(self, step: LiveStep, outcome: Outcome) -> None:

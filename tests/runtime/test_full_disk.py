@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,8 @@ from durable_kernel.ports import CURRENT_LANE, Act, Call, Outcome, suspended
 from durable_kernel.testing.faulty_disk import Fault, FaultyDisk
 from tests.runtime.notebooks import Notebook, Service
 
-LARGE = "x" * 200_000
+LARGE = "".join(hashlib.sha256(str(i).encode()).hexdigest() for i in range(3_200))
+"""200 kB of text that takes half of that once it is compressed."""
 
 
 class FullDisk(FaultyDisk):
@@ -272,3 +274,29 @@ def test_a_full_disk_does_not_keep_a_kernel_from_stopping(notebook: Notebook) ->
 
         assert session.run.is_shutting_down()
         assert any("no room" in each for each in session.run.take_notices())
+
+
+def test_a_stop_behind_a_lost_outcome_promises_no_more_than_a_restart_can_keep(
+    notebook: Notebook, service: Service
+) -> None:
+    """H34: a cell goes on from where it stopped, but never past an answer that is not recorded."""
+    disk = notebook.names["disk"] = FullDisk()
+    service.during = _fills(disk, LARGE)
+
+    with notebook.session(disk=disk) as session:
+        session.execute("y = service.ask('b'); print(y)")
+        told = session.run.take_notices()
+
+    assert "goes on from here" not in str(session.run.latch)
+    assert "the answer of ask b found no room either" in str(session.run.latch)
+    assert any("no later process can" in each for each in told)
+
+
+def test_a_stop_with_nothing_lost_says_that_the_cell_goes_on(notebook: Notebook) -> None:
+    """H34."""
+    disk = notebook.names["disk"] = FullDisk()
+
+    with notebook.session(disk=disk) as session:
+        session.execute("disk.room(0); print('not shown')")
+
+    assert "the cell goes on from here" in str(session.run.latch)
