@@ -9,7 +9,7 @@ import typer
 
 from durable_kernel.cli.console import JsonFlag, print_json, say
 from durable_kernel.errors import UsageError
-from durable_kernel.kernel.install import PROVISIONER_HELP, install_as, uninstall as take_away
+from durable_kernel.kernel.specification import PROVISIONER_HELP
 
 __all__ = ["install", "uninstall"]
 
@@ -37,6 +37,8 @@ def install(
     as_json: JsonFlag = False,
 ) -> None:
     """Install the kernelspec for this interpreter. A foreign one of that name is kept aside."""
+    from durable_kernel.kernel.install import install_as  # takes a while
+
     place = _place(user=user, sys_prefix=sys_prefix, prefix=prefix)
     done = install_as(
         name, user=user, prefix=place, display_name=display_name, has_provisioner=provisioner
@@ -57,6 +59,8 @@ def uninstall(
     as_json: JsonFlag = False,
 ) -> None:
     """Remove what `install` wrote, and put back what it replaced. Nothing else is removed."""
+    from durable_kernel.kernel.install import uninstall as take_away  # takes a while
+
     place = _place(user=user, sys_prefix=sys_prefix, prefix=prefix)
     done = take_away(name, user=user, prefix=place)
     if as_json:

@@ -16,10 +16,10 @@ import tempfile
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from durable_kernel.errors import UsageError
 from durable_kernel.kernel.kernelspecs import Installed, Removed, folder_of, put, take_away
+from durable_kernel.kernel.specification import PROVISIONER, PROVISIONER_HELP, specification
 
 __all__ = [
     "PROVISIONER",
@@ -32,28 +32,6 @@ __all__ = [
 ]
 
 _NAME = "durable"
-
-PROVISIONER = "durable"
-"""Name of the entry point of `provisioner.DurableProvisioner`, which only servers import."""
-
-PROVISIONER_HELP = (
-    "let the server tell a kernel how the last one ended; durable-kernel must be installed in the "
-    "server's environment, else it can't start this kernel"
-)
-
-
-def specification(
-    display_name: str | None = None, *, has_provisioner: bool = False
-) -> dict[str, Any]:
-    """Make the content of kernel.json for this interpreter."""
-    text = resources.files("durable_kernel.kernel").joinpath("resources/kernel.json").read_text()
-    content: dict[str, Any] = json.loads(text)
-    content["argv"] = [sys.executable, "-m", "durable_kernel", "-f", "{connection_file}"]
-    if display_name:
-        content["display_name"] = display_name
-    if has_provisioner:
-        content["metadata"]["kernel_provisioner"] = {"provisioner_name": PROVISIONER}
-    return content
 
 
 def install_as(
