@@ -441,8 +441,8 @@ def _stopped(position: int, error: JournalError, lost: Sequence[str]) -> RunSusp
     if lost:
         return RunSuspendedError(
             f"{full} Before that, the answer of {lost[0]} found no room either: it happened, and "
-            "is not recorded. With free space, a restart restores what was before that call and stops "
-            "there; `%durable fresh` starts a new run."
+            "is not recorded. With free space, a restart restores what was before that call and "
+            "stops there; `%durable fresh` starts a new run."
         )
     return RunSuspendedError(
         f"{full} Nothing that was shown or done is lost. Free some space and restart the kernel: "
