@@ -20,7 +20,7 @@ from durable_kernel.kernel.past import look_at
 from durable_kernel.kernel.showing import Answer, grid, lines, preformatted, state_table
 from durable_kernel.ports import suspended
 from durable_kernel.runtime import Allowed, Run, read_answer
-from durable_kernel.sharing import fork_run
+from durable_kernel.sharing import fork_run, free_notebook
 from durable_kernel.store import Store
 
 __all__ = ["Answer", "Asker", "Choice", "answer", "completions", "durable_lines"]
@@ -267,7 +267,8 @@ def _fork(asker: Asker, words: list[str]) -> Answer:
     with suspended():  # among other code it is the cell's line of control, and no act of the cell
         run.port.flush()
         store = Store(run.settings.home)
-        made = fork_run(store, run.place, at=given.at, notebook=given.notebook)
+        notebook = given.notebook or free_notebook(run.place)
+        made = fork_run(store, run.place, at=given.at, notebook=notebook)
     return lines(made.sentences())
 
 

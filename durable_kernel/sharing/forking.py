@@ -16,7 +16,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, count, takewhile
 from os import urandom as _urandom  # bound before any hook
 from pathlib import Path
 from time import time_ns as _time_ns  # noqa: TID251 - as above
@@ -41,7 +41,7 @@ from durable_kernel.runtime import records_of
 from durable_kernel.sharing.notebook_copy import copied_notebook
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
-__all__ = ["Fork", "fork_run"]
+__all__ = ["Fork", "fork_run", "free_notebook"]
 
 _GENESIS_BYTES = 32
 _LISTED_MAX = 3
@@ -128,6 +128,17 @@ def fork_run(
         in_doubt=tuple(named),
         told=tuple(_sentences(outline, shared, named, position)),
     )
+
+
+def free_notebook(parent: RunPlace) -> Path | None:
+    """Return a free name beside a run's notebook, `NAME-fork.ipynb`; None where it has none."""
+    if parent.meta.notebook is None or not Path(parent.meta.notebook).is_file():
+        return None
+    known = Path(parent.meta.notebook)
+    names = (
+        f"{known.stem}-fork{number}.ipynb" for number in chain([""], map("-{}".format, count(2)))
+    )
+    return next(path for name in names if not os.path.lexists(path := known.with_name(name)))
 
 
 def _position(outline: Outline, at: int | None) -> int:

@@ -15,7 +15,7 @@ from durable_kernel.journal.copying import mentioned_digests
 from durable_kernel.ports import Repeat
 from durable_kernel.replay import InDoubtPolicy
 from durable_kernel.runtime import Allowed, rewind_of
-from durable_kernel.sharing import Fork, fork_run
+from durable_kernel.sharing import Fork, fork_run, free_notebook
 from durable_kernel.store import Store
 from durable_kernel.testing.faulty_disk import Fault, FaultyDisk, SimulatedCrash
 from tests.runtime.notebooks import RUN_ID, Notebook, QuickDisk, Session
@@ -368,6 +368,22 @@ def test_a_notebook_that_is_gone_is_made_of_its_cells(notebook: Branching, tmp_p
 
     copy = json.loads((tmp_path / "other.ipynb").read_text())
     assert [each["source"] for each in copy["cells"]] == list(CELLS[:2])
+
+
+def test_a_free_name_is_beside_the_notebook(notebook: Branching, tmp_path: Path) -> None:
+    notebook.lived(*CELLS)
+    store = Store(notebook.home)
+    assert free_notebook(store.get(RUN_ID)) is None
+    path = tmp_path / "story.ipynb"
+    path.touch()
+    place = store.bind(store.get(RUN_ID), notebook=path)
+
+    first = free_notebook(place)
+    (tmp_path / "story-fork.ipynb").touch()
+    second = free_notebook(place)
+
+    assert first == tmp_path / "story-fork.ipynb"
+    assert second == tmp_path / "story-fork-2.ipynb"
 
 
 def test_a_file_that_is_there_is_not_written_over(notebook: Branching, tmp_path: Path) -> None:
