@@ -28,7 +28,7 @@ from typing import Any
 
 import cloudpickle
 
-from durable_kernel.checkpoint.changed import Before, Changed, shared_owner
+from durable_kernel.checkpoint.changed import Before, Changed, address_of, shared_owner
 from durable_kernel.errors import DurableError
 
 __all__ = ["KeptNamesError", "Refused", "load_names", "store_names"]
@@ -168,8 +168,9 @@ class _Known:
 
     def old_name_of(self, value: Any) -> str | None:
         """Return the name that has led to this very value since before the cell."""
+        wanted = address_of(value)
         for name, address in self.before.addresses.items():
-            if address == id(value) and self.namespace.get(name) is value:
+            if address == wanted and self.namespace.get(name) is value:
                 return name
         return None
 

@@ -189,11 +189,11 @@ class _Pieces(io.RawIOBase):
 
 def _surroundings(before: Before) -> list[Any]:
     """List what the cell changed of the process itself: variables, folder, import path."""
-    now = dict(os.environ)
+    then, now = before.variables, dict(os.environ)
     variables = {
         name: now.get(name)
-        for name in sorted(before.variables.keys() | now.keys())
-        if before.variables.get(name) != now.get(name)
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
     }
     folder, path = folder_now(), tuple(sys.path)
     return [
