@@ -1,8 +1,7 @@
 """Scripts: `%run` executes what the journal recorded, and %autoreload decides as it did (H25).
 
 IPython reads the file of `%run` by itself. Where replay has to execute something else than the file
-says by now, it is executed here, as IPython would. `%run` of a notebook or an .ipy file is told as
-the reading of a file, and no more.
+says by now, it is executed here, as IPython would: a script, an .ipy file, the code of a notebook.
 
 %autoreload compares times of files, which are not recorded. On replay a module has a new time
 exactly where the journal has a reload of it; afterwards that of the file counts again. Its way of
@@ -71,6 +70,40 @@ def record_scripts(kernel: DurableKernel) -> None:
                 shell.showtraceback(tb_offset=1)
 
     shell.safe_execfile = safe_execfile
+    _record_cells_of_files(shell)
+
+
+def _record_cells_of_files(shell: Any) -> None:
+    """Do the same for files that hold cells: notebooks and .ipy files."""
+    stock: Callable[..., None] = shell.safe_execfile_ipy
+
+    def safe_execfile_ipy(
+        fname: Any, shell_futures: bool = False, raise_exceptions: bool = False
+    ) -> None:
+        path = Path(fname).expanduser().resolve()
+        source = read_script(str(path))
+        if source is None or source == path.read_bytes():
+            stock(fname, shell_futures=shell_futures, raise_exceptions=raise_exceptions)
+            return
+        with prepended_to_syspath(str(path.parent)):
+            for cell in _cells_of(path, source):
+                result = shell.run_cell(cell, silent=True, shell_futures=shell_futures)
+                if raise_exceptions:
+                    result.raise_error()
+                elif not result.success:
+                    break
+
+    shell.safe_execfile_ipy = safe_execfile_ipy
+
+
+def _cells_of(path: Path, source: bytes) -> list[str]:
+    text = source.decode("utf-8")
+    if path.suffix != ".ipynb":
+        return [text]
+    import nbformat  # noqa: PLC0415 - would delay every kernel's start, and few need it
+
+    cells = nbformat.reads(text, as_version=4).cells
+    return [each.source for each in cells if each.cell_type == "code"]
 
 
 class AutoreloadFollower:

@@ -139,6 +139,34 @@ def test_an_autoreloaded_module_is_restored_as_it_was_reloaded(start: Start) -> 
     assert now == ["(3, 3)", "(4, 4)"]
 
 
+@pytest.mark.parametrize("name", ["other.ipynb", "lines.ipy", "script.py"])
+def test_a_file_that_was_run_is_restored_as_it_was(start: Start, name: str) -> None:
+    """H25: what it says by now is an edit, and is told as one."""
+    kernel = start()
+
+    def write(value: int) -> None:
+        code = f"value = {value}\nprint(value)"
+        cells = [nbformat.v4.new_code_cell(each) for each in (code, "value = value + 1")]
+        if name.endswith(".ipynb"):
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), kernel.folder / name)
+        else:
+            (kernel.folder / name).write_text(f"{code}\nvalue = value + 1\n")
+
+    write(1)
+    kernel.run(f"%run {name}")
+    kernel.kill()
+    write(10)
+    kernel.start()
+
+    restored = kernel.run("value")
+    again = kernel.run(f"%run {name}")
+
+    assert restored.plain() == "2"
+    assert f"changed since a cell loaded it: {name}" in restored.text("stderr")
+    assert again.text() == "10\n"
+    assert kernel.run("value  # now").plain() == "11"
+
+
 def test_the_loops_of_timeit_are_those_of_then(start: Start) -> None:
     """How often it loops depends on the clock, which is recorded; so the results are the same."""
     kernel = start()
