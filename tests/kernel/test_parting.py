@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from durable_kernel.history import Outline, RecordCodec
 from durable_kernel.store import Store
 from tests.kernel.conftest import Start
-from tests.kernel.live import LiveKernel
+from tests.kernel.live import LiveKernel, printed
+from tests.kernel.serving import Server, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +78,7 @@ def test_the_past_can_be_asked_while_the_kernel_goes_on(start: Start) -> None:
     assert now.plain() == "[1, 2]"
     assert "looking into the past does nothing" in acting.reply["evalue"]
     assert not (kernel.folder / "made.txt").exists()
-    assert "there is no cell 7: the run has the cells 0 to 2." == nowhere.reply["evalue"]
+    assert nowhere.reply["evalue"] == "there is no cell 7: the run has the cells 0 to 2."
 
 
 @pytest.mark.parametrize(
@@ -95,3 +97,41 @@ def test_what_may_follow_is_completed(start: Start, line: str, expected: set[str
     content = kernel.client.get_shell_msg(timeout=30)["content"]
 
     assert expected <= set(content["matches"])
+
+
+def test_a_server_opens_the_notebook_of_a_fork_with_its_state(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        parent = server.connect(server.open_notebook("story.ipynb"))
+        parent.run("import uuid; x = uuid.uuid4().hex")
+        parent.run("y = 1")
+        told = text_of(parent.run("%durable fork --at 1 --notebook other.ipynb"))
+
+        fork = server.connect(server.open_notebook("other.ipynb"))
+        theirs = text_of(fork.run("x, 'y' in globals()"))
+        mine = text_of(parent.run("x, 'y' in globals()"))
+    finally:
+        server.close()
+
+    assert "before cell 1" in told
+    assert theirs.replace("False", "True") == mine
+
+
+def test_what_is_asked_beside_a_running_cell_is_no_act_of_it(start: Start) -> None:
+    kernel = start()
+    kernel.run("x = 1")
+    waiting = "import os, time\nprint('begun', flush=True)\nwhile not os.path.exists('go'):"
+    cell = kernel.ask(f"{waiting} time.sleep(0.1)")
+    kernel.watch(cell, printed("begun"))
+
+    then = kernel.run("%durable at 0 x")
+    forked = kernel.run("%durable fork --notebook other.ipynb")
+    (kernel.folder / "go").touch()
+    ended = kernel.wait(cell)
+
+    assert ended.status == "ok"
+    assert then.plain() == "1"
+    assert "cell 1 is not finished in the parent" in forked.plain()
+    outline = Outline.of(_store(kernel).frames(_store(kernel).place("nightly")), RecordCodec())
+    assert [each.crossings for each in outline.positions] == [[], []]
