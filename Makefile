@@ -14,7 +14,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed-$(EXTRAS)
 inputs := pyproject.toml $(wildcard durable_kernel/kernel/resources/*)
 
-.PHONY: help setup test check lint types layers format coverage demo bench campaign gestures runners compare transparency parity build clean
+.PHONY: help setup test check lint types layers format coverage demo bench campaign interrupts gestures runners compare transparency parity build clean
 
 help:  ## what this file can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ runners: $(installed)  ## papermill, nbclient and `durable run`, killed and call
 
 gestures: $(installed)  ## what people do to a notebook, against what they are promised
 	$(bin)/python -m tests.gestures $(ARGS)
+
+interrupts: $(installed)  ## interrupt it at random moments, kill it, compare (ARGS='--interrupts n')
+	$(bin)/python -m tests.interrupts.campaign $(ARGS)
 
 compare: $(VENV)/.installed-compare  ## one pipeline, killed thrice, under this and other tools
 	$(bin)/python -m benchmarks.compare $(ARGS)

@@ -109,7 +109,7 @@ class Performer:
                 if execution.is_kept:
                     execution.bring_back()
                 await execution.drain_async()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over; nothing to interrupt
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cell is over
             was_interrupted = self.signals != signals_before
             if was_interrupted and not self._is_past_records():
                 kernel.capture.leave()
@@ -120,6 +120,8 @@ class Performer:
             is_final = kernel.capture.finish(execution, result)
             await execution.drain_tail_async()
         finally:
+            if kernel.run is not None:
+                kernel.run.interrupts.rest()
             self.execution = None
             kernel.capture.leave()
             kernel.shell.compile.leave_cell()
@@ -164,9 +166,11 @@ class Performer:
         gets past it; without a reply the front end would wait for ever.
         """
         try:
-            if self.execution is not None and self.execution.request.kind == COMM:
-                return self._kernel.comms.deliver(self.execution.request)
-            return await self._kernel.execute_stock(asked)
+            assert self._kernel.run is not None, "a cell is performed within a run"
+            with self._kernel.run.interrupts.letting_in():
+                if self.execution is not None and self.execution.request.kind == COMM:
+                    return self._kernel.comms.deliver(self.execution.request)
+                return await self._kernel.execute_stock(asked)
         except (KeyboardInterrupt, asyncio.CancelledError, Stop) as error:
             kernel = self._kernel
             reply = refusal(error, kernel.shell.execution_count - 1)

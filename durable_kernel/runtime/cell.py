@@ -121,6 +121,7 @@ class CellExecution:
 
     def __enter__(self) -> Self:
         run = self._run
+        run.interrupts.hold()
         is_open = not (self.is_replay or run.settings.looks_only)
         replay = PositionReplay(self.history, is_open=is_open, donor=self.donor)
         port = run.port
@@ -172,8 +173,8 @@ class CellExecution:
     ) -> None:
         SECRETS.set(self._secrets_before)
         self._entered.__exit__(kind, error, trace)
-        self._run.interrupts.rest()
         self._run.end_cell(self)
+        self._run.interrupts.rest()
 
     def redacted(self, shown: Any) -> Any:
         """Replace registered secrets in something that is about to be shown."""

@@ -13,7 +13,8 @@ import dis
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import get_ident
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, NoReturn
@@ -44,7 +45,9 @@ class Interrupts:
         self._is_live = is_live
         self._depth = 0
         self._is_pending = False
+        self._lets_in = True
         self._waiting: list[tuple[Handler, int]] = []
+        self._late: list[tuple[Handler, int]] = []
         self.noticed: Callable[[], None] = lambda: None
         """Called for each SIGINT that a handler of a cell takes."""
         self._main = threading.main_thread().ident
@@ -62,6 +65,39 @@ class Interrupts:
         """Count from here: a position begins."""
         self._count_before, self.handlers = self.raised_count, []
         self.is_cancelling = False
+
+    @contextmanager
+    def letting_in(self) -> Iterator[None]:
+        """Let signals reach the code of a cell. What came since it began reaches it now.
+
+        What comes behind it reaches nobody: the cell is over, and its commit is not torn.
+        """
+        self._lets_in = True
+        try:
+            self._run_late()
+            if self._is_pending and not self._depth:
+                self._is_pending = False
+                self._raise()
+            yield
+        finally:
+            self._lets_in = False
+
+    def _run_late(self) -> None:
+        """Run handlers that were due while no cell ran: their work is this cell's.
+
+        What they raise would have ended in the log of the kernel, and does.
+        """
+        late, self._late = self._late, []
+        for handler, number in late:
+            try:
+                self._run(handler, number, None)
+            except Exception:  # noqa: BLE001 - a handler is foreign code
+                traceback.print_exc()
+
+    def hold(self) -> None:
+        """Let what comes wait until the code of a cell runs."""
+        if self._lets_in:
+            self._lets_in = self._is_pending = False
 
     def has_broken_in(self, recorded: int) -> bool:
         """Tell whether more broke into this position than the `recorded` outcomes of calls."""
@@ -83,7 +119,7 @@ class Interrupts:
     def handler(self, _number: int, _frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt now, or when the port's code is done."""
         self._heard()
-        if self._depth:
+        if self._depth or not self._lets_in:
             self._is_pending = True
             return
         self._raise()
@@ -94,10 +130,12 @@ class Interrupts:
         self.is_cancelling = True
 
     def deliver(self, handler: Handler, number: int, frame: FrameType | None) -> None:
-        """Run a handler of a cell now, or when the port's code is done."""
+        """Run a handler of a cell now, or when the port's code is done, or in the next cell."""
         if number == signal.SIGINT:
             self.noticed()
-        if self._depth:
+        if not self._lets_in:
+            self._late.append((handler, number))
+        elif self._depth:
             self._waiting.append((handler, number))
         else:
             self._run(handler, number, frame)
@@ -156,6 +194,7 @@ class Interrupts:
     def rest(self) -> None:
         """Take back a wake-up that nobody needs any more: the cell is over."""
         self._stop = None
+        self._is_pending, self._lets_in = False, True
 
     def __enter__(self) -> None:
         if get_ident() == self._main:
@@ -179,7 +218,7 @@ class Interrupts:
         while self._waiting:
             handler, number = self._waiting.pop(0)
             self._run(handler, number, None)
-        if self._is_pending:
+        if self._is_pending and self._lets_in:
             self._is_pending = False
             self._raise()
 

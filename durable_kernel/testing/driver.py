@@ -82,6 +82,7 @@ class Driver:
 
     def execute(self, source: str) -> bool:
         """Run one new cell. True when it was committed."""
+        self.run.interrupts.hold()
         return self._execute(self.run.start_cell(CellRequest(source)))
 
     def beside(self, source: str) -> bool:
@@ -132,9 +133,10 @@ class Driver:
         sys.stderr = _Printing(execution, "stderr", self._show)
         try:
             code = compile(source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            value = eval(code, self.namespace)  # noqa: S307 - running a cell is what a kernel does
-            if inspect.iscoroutine(value):
-                _run_coroutine(value, execution)
+            with self.run.interrupts.letting_in():
+                value = eval(code, self.namespace)  # noqa: S307 - what a kernel does
+                if inspect.iscoroutine(value):
+                    _run_coroutine(value, execution)
         except (Stop, Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a cell's end, whatever it is
             return self._failed(execution, error)
         except (asyncio.CancelledError, BaseExceptionGroup) as error:
