@@ -31,6 +31,11 @@ class Lineage:
         """The run that this one was forked from."""
         return self.forks[-1].parent if self.forks else None
 
+    @property
+    def secrets_of(self) -> str | None:
+        """The run whose keys seal and hide here; None where these are the run's own."""
+        return self.forks[-1].secrets_of or None if self.forks else None
+
     def fork(self, record: Forked) -> None:
         """From `record.position` on the run is its own."""
         self.forks.append(record)

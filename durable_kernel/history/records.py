@@ -462,10 +462,7 @@ class Loaded(Record):
 
 @dataclass(slots=True, kw_only=True)
 class Forked(Record):
-    """This run begins here: all before it was copied from the run `parent`.
-
-    The positions >= `position` are this run's own; what was copied of them does not count.
-    """
+    """What was copied from the run `parent` ends here; positions >= `position` are the run's own."""
 
     CODE: ClassVar[int] = 23
     position: int
@@ -475,6 +472,8 @@ class Forked(Record):
     """32 bytes that seed the generators anew where `position` begins."""
     lineage: list[list[Any]] = field(default_factory=list)
     """[first position, run id] of the runs that the positions before belong to, in order."""
+    secrets_of: str = ""
+    """The run whose keys seal answers and hide request secrets here, as META says, too."""
 
 
 @dataclass(slots=True, kw_only=True)

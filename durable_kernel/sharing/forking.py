@@ -204,6 +204,7 @@ def _own_records(
         parent=parent.run_id,
         genesis=_urandom(_GENESIS_BYTES),
         lineage=outline.lineage.owners_before(position, parent.run_id),
+        secrets_of=parent.meta.secrets_of or parent.run_id,
     )
     opened = Opened(
         wall_ns=now_ns,

@@ -367,7 +367,7 @@ class Store(RunKeys):
             meta = known.meta
             if known.damage:
                 self._shelf.set_aside(place.run_id)
-                meta = replace(meta, begun_ns=now_ns).moved_to(self._shelf.locate(place.folder))
+                meta = facts.put_on(meta, now_ns).moved_to(self._shelf.locate(place.folder))
             self._shelf.write(meta)
         return facts
 

@@ -9,7 +9,7 @@ Truncation at a frame's border before trusting can't be seen: nothing says how l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from durable_kernel.errors import JournalCorruptError, JournalVersionError, UntrustedRunError
@@ -18,6 +18,7 @@ from durable_kernel.history.views import when
 from durable_kernel.journal import Anchor
 from durable_kernel.journal.reader import Reading
 from durable_kernel.store.files import decode_signed, encode_signed
+from durable_kernel.store.meta import Meta
 
 TRUST_NAME = "TRUST"
 TRUST_BYTES_MAX = 1 << 20
@@ -40,6 +41,14 @@ class TrustFacts:
     in_doubt: tuple[str, ...]
     origin: tuple[str, ...]
     anchor: Anchor | None
+    forked_from: str | None = None
+    secrets_of: str | None = None
+
+    def put_on(self, bare: Meta, begun_ns: int) -> Meta:
+        """Return a META that was lost, with what the journal still tells of it."""
+        return replace(
+            bare, begun_ns=begun_ns, forked_from=self.forked_from, secrets_of=self.secrets_of
+        )
 
 
 def examine(folder: Path, run_id: str) -> TrustFacts:
@@ -61,6 +70,8 @@ def examine(folder: Path, run_id: str) -> TrustFacts:
         in_doubt=tuple(each.label for each in doubtful),
         origin=tuple(_origin_of(each) for each in outline.openers),
         anchor=reading.measured() if reading.segment else None,
+        forked_from=outline.lineage.parent,
+        secrets_of=outline.lineage.secrets_of,
     )
 
 

@@ -286,6 +286,23 @@ def test_what_was_sealed_in_the_parent_is_open_in_the_fork(notebook: Branching) 
     assert session.run.latch is None
 
 
+def test_what_was_sealed_is_open_in_a_fork_that_lost_its_meta(notebook: Branching) -> None:
+    """The journal says whose keys sealed it; `durable trust` writes META anew from that."""
+    notebook.lived(
+        "import durable_kernel as durable\n"
+        "token = durable.secret('shop', read=lambda: 'from the vault')"
+    )
+    child = forked(notebook)
+    fork = forked(notebook, run_id=child.run_id)
+    store = Store(notebook.home)
+    (store.place(fork.run_id).folder / "META").write_bytes(b"damaged")
+
+    store.trust(store.place(fork.run_id))
+
+    assert store.place(fork.run_id).meta.forked_from == child.run_id
+    assert notebook.on(fork.run_id).namespace["token"] == "from the vault"
+
+
 def test_a_foreign_run_is_not_forked(notebook: Branching) -> None:
     """H1: what would be executed in the fork has to be the user's own."""
     notebook.lived(*CELLS)
