@@ -462,7 +462,7 @@ class Loaded(Record):
 
 @dataclass(slots=True, kw_only=True)
 class Forked(Record):
-    """What was copied from the run `parent` ends here; positions >= `position` are the run's own."""
+    """What was copied from the run `parent` ends here; positions >= `position` are its own."""
 
     CODE: ClassVar[int] = 23
     position: int
