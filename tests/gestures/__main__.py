@@ -22,9 +22,10 @@ from pathlib import Path
 
 from tests.crash.witness import Witness
 from tests.gestures.front import FrontEndError
+from tests.gestures.gesturing import GESTURES
 from tests.gestures.model import DifferenceError
 from tests.gestures.nursery import Nursery
-from tests.gestures.player import GESTURES, Player
+from tests.gestures.player import Player
 
 WEIGHTS = {"run next": 5, "run again": 2, "edit and run": 2, "run all": 2, "restart and run all": 2}
 SHRINK_S = 240.0
@@ -36,7 +37,7 @@ class Stage:
     def __init__(self, *, is_real: bool) -> None:
         self.nursery = None if is_real else Nursery.start()
         self.witness = Witness.start()
-        self.home = Path(tempfile.mkdtemp(prefix="C-gestures-"))
+        self.home = Path(tempfile.mkdtemp(prefix="gestures-"))
         self.made: Counter[str] = Counter()
         self.played = 0
         self.follow: Callable[[str], None] = lambda _line: None
@@ -51,7 +52,7 @@ class Stage:
             player.follow = self.follow
             for step, gesture in enumerate(gestures):  # noqa: B007 - told below
                 name, _, number = gesture.partition("#")
-                if player.play(name, int(number)) and counts:
+                if player.play(name, GESTURES[name], int(number)) and counts:
                     self.made[name] += 1
         except (DifferenceError, FrontEndError) as found:
             where = f"gesture {step + 1} ({gestures[step]})" if step >= 0 else "the start"
@@ -77,6 +78,12 @@ class Stage:
             size //= 2
         return gestures
 
+    def become_real(self) -> None:
+        """From now on kernels are processes of their own."""
+        if self.nursery is not None:
+            self.nursery.stop()
+        self.nursery = None
+
     def close(self) -> None:
         self.witness.stop()
         if self.nursery is not None:
@@ -92,6 +99,21 @@ def plan(seed: str, count: int) -> list[str]:
     return [f"{name}#{index}" for index, name in enumerate(names)]
 
 
+def _as_promised(stage: Stage, seed: str, given: argparse.Namespace) -> bool:
+    """Play one notebook; tell what was found, and the shortest way there."""
+    gestures = plan(seed, given.gestures)
+    difference = stage.play(seed, gestures)
+    print(f"{seed}: {difference[:1500] or 'as promised'}", flush=True)
+    if difference:
+        cut = int(difference.split()[1]) if difference.startswith("gesture") else 0
+        short = gestures[:cut]
+        if not given.no_shrink:
+            short = stage.shrink(seed, short)
+        real = " --real 1" if stage.nursery is None else ""
+        print(f'  python -m tests.gestures{real} --play "{seed}" --only "{", ".join(short)}"')
+    return not difference
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.gestures")
     parser.add_argument("--seeds", type=int, default=200)
@@ -103,7 +125,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--no-shrink", action="store_true")
     given = parser.parse_args()
-    stage = Stage(is_real=False)
+    stage = Stage(is_real=bool(given.play and given.real))
     found, began = 0, time.monotonic()
     try:
         if given.play:
@@ -113,17 +135,9 @@ def main() -> int:
             print(difference or "0 differences")
             return bool(difference)
         for number in range(given.first, given.first + given.seeds):
-            seed = f"{given.seed}/{number}"
-            gestures = plan(seed, given.gestures)
-            difference = stage.play(seed, gestures)
-            print(f"{seed}: {difference[:1500] or 'as promised'}", flush=True)
-            if difference:
-                found += 1
-                cut = int(difference.split()[1]) if difference.startswith("gesture") else 0
-                short = gestures[:cut]
-                if not given.no_shrink:
-                    short = stage.shrink(seed, short)
-                print(f'  python -m tests.gestures --play "{seed}" --only "{", ".join(short)}"')
+            if number == given.first + given.seeds - given.real:
+                stage.become_real()
+            found += not _as_promised(stage, f"{given.seed}/{number}", given)
     finally:
         stage.close()
     took = time.monotonic() - began

@@ -59,9 +59,11 @@ SOURCES = {
         "v{var} = ask('get', '{label}-0')\nask('post', '{label}-1', 'POST')\n"
         "v{var} += ask('get', '{label}-2')\nprint('acts', v{var})"
     ),
+    "work": "v{var} = sum(range(2_000_000)) % 1009 + {number}\nprint('work', v{var})",
+    "spin": "print('waiting')\nwhile True:\n    v{var} = {number}",
     "nap": "print('waiting')\ntime.sleep(20)\nv{var} = {number}",
 }
-KINDS = tuple(kind for kind in SOURCES if kind not in ("setup", "nap"))
+KINDS = tuple(kind for kind in SOURCES if kind not in ("setup", "spin", "nap"))
 CALLING = ("get", "live", "post", "loop", "acts", "breaks")
 
 
@@ -216,6 +218,17 @@ def _acts(cell: Cell, names: dict[str, Any], effects: Effects, var: str) -> None
     effects.show("acts", names[var])
 
 
+def _work(cell: Cell, names: dict[str, Any], effects: Effects, var: str) -> None:
+    names[var] = sum(range(2_000_000)) % PRIME + cell.number
+    effects.show("work", names[var])
+
+
+def _spin(cell: Cell, names: dict[str, Any], effects: Effects, var: str) -> None:
+    effects.show("waiting")
+    names[var] = cell.number
+    raise RaisedError("KeyboardInterrupt: ")
+
+
 def _nap(_cell: Cell, _names: dict[str, Any], effects: Effects, _var: str) -> None:
     effects.show("waiting")
     raise RaisedError("KeyboardInterrupt: ")
@@ -237,6 +250,8 @@ MEANINGS: dict[str, Callable[[Cell, dict[str, Any], Effects, str], None]] = {
     "call": _call,
     "loop": _loop,
     "acts": _acts,
+    "work": _work,
+    "spin": _spin,
     "nap": _nap,
 }
 NEEDS = {

@@ -250,7 +250,7 @@ class Front:
         shown = self.shown[asked]
         self.until(
             lambda: shown.idles > 0 and (shown.reply is not None or not is_reply_due),
-            f"the reply to {asked}",
+            lambda: f"the reply to {asked}, which showed {shown.messages}, {shown.reply}",
         )
         return shown
 

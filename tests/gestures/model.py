@@ -341,12 +341,19 @@ class Model:
 
     live_calls: list[tuple[str, str]] = []  # noqa: RUF012 - replaced, never changed
 
-    def finished(self, cell: Cell, seen: Seen) -> None:
-        """The process was killed in a cell; the next one finished it by itself."""
+    def finished(self, cell: Cell, seen: Seen, again: Seen | None = None) -> None:
+        """The process was killed in a cell; the next one finished it by itself.
+
+        `again`: it was sent again meanwhile, and showed the same.
+        """
         self.run.lives[-1].has_run = True
         self._cursor = None
         self.live(cell, seen)
+        done = self.run.done[-1]
         self.died()
+        if again is not None:
+            self._compare(cell, again, done.status, done.count, done.lines, done.error)
+            self._known = self._known[:-1]
 
     def left_open(self, cell: Cell) -> None:
         """The user restarted while a cell napped: it is left to him, and nothing of it is kept."""
@@ -366,6 +373,15 @@ class Model:
             return False
         self.run.cut(position, repeats_acts=repeats_acts)
         self.died()
+        return True
+
+    def restored_to(self, position: int) -> bool:
+        """The restoring was stopped, and goes on up to a position only. False: refused."""
+        if self.run.acts_from(position + 1):
+            return False
+        self.run.cut(position + 1)
+        self._known = list(self.run.done)
+        self._cursor = 0 if self._known else None
         return True
 
     def retry(self) -> bool:
