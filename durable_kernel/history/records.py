@@ -326,8 +326,7 @@ class Shutdown(Record):
     restart: bool
     position: int | None = None
     answered: int = 0
-    """Cells that this process showed from the journal: they were run, though nothing was executed.
-    """
+    """Cells that were run from the top in this process, which showed or refused them."""
 
 
 @dataclass(slots=True, kw_only=True)

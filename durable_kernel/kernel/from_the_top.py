@@ -87,6 +87,7 @@ class FromTheTop:
         if run is None or recorded is None:
             self.disarm()
             return None
+        run.answered += 1  # or refused below: somebody ran a cell, so a restart is no second one
         if self._is_answer(recorded, asked.code, asked.cell_id):
             return await self._answer(run, recorded)
         if await self._goes_on(recorded, asked):
@@ -102,15 +103,13 @@ class FromTheTop:
         assert committed is not None, "only what was committed is an answer"
         await self._show(outputs_of(run, recorded))
         self._cursor += 1
-        run.answered += 1
         if not self._is_told:
             self._is_told = True
             old = age((run.world.wall_ns() - committed.wall_ns) / 1e9)
             run.tell(
                 f"this is what the cell showed {old} ago; it was not executed again. Cells run in "
                 "order from the first one are answered from the journal as long as they are the "
-                "same. To run one live, put `%%live` on top of it; `%durable fresh` and a restart "
-                "begin anew."
+                "same. To run one live, put `%%live` on top of it; `%durable fresh` begins anew."
             )
         kernel.tell_notices()
         return {**committed.reply, "execution_count": committed.execution_count}
@@ -227,8 +226,7 @@ class FromTheTop:
 _CHOICES = (
     "Running on from here on the state of this place would leave that behind, and what follows may "
     "do it again. Nothing was executed. Run the cell alone: then it is live on the state there is. "
-    "Or `%durable rewind {0} --repeat-acts` allows it, and `%durable fresh` and a restart begin "
-    "anew."
+    "Or `%durable rewind {0} --repeat-acts` allows it, and `%durable fresh` begins anew."
 )
 
 

@@ -226,6 +226,6 @@ def began_anew(run_id: str) -> str:
     """Say that a second restart meant a clean state, and how to get the old one back."""
     return (
         "you restarted the kernel twice without running a cell, so this is a new run. The one "
-        f"before, {run_id}, is archived and nothing of it is deleted: `%durable fresh --undo` and "
-        "a restart bring it back."
+        f"before, {run_id}, is archived and nothing of it is deleted: `%durable fresh --undo` "
+        "brings it back."
     )

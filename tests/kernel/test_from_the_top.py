@@ -160,6 +160,23 @@ def test_run_all_is_refused_where_it_would_leave_an_act_behind(start: Start) -> 
     assert _runs(kernel) == 1
 
 
+def test_a_restart_after_a_refused_run_all_is_no_second_restart(start: Start) -> None:
+    """Who ran something wants no clean state, even where nothing of it was executed."""
+    kernel = start()
+    for code, cell_id in ((STEP, "a"), ("x = act()", "b")):
+        kernel.wait(_send(kernel, code, cell_id))
+    kernel.shut_down(restart=True)
+    kernel.start()
+    refused = _run_all(kernel, ("pass", "a"), ("x = act()", "b"))
+    kernel.shut_down(restart=True)
+    kernel.start()
+
+    shown = kernel.run("x")
+
+    assert refused[0].reply["ename"] == "BranchRefusedError"
+    assert shown.plain() == "1"
+
+
 def test_rewind_goes_back_to_the_state_before_a_cell(start: Start) -> None:
     kernel = start()
     kernel.run("x = [1]")
