@@ -41,7 +41,7 @@ class Branching:
         """
         granted = Allowed.ALL if self.settings.repeat_acts else allowed
         # Read again: the outline of this session holds no acts of the cells that it ran itself.
-        require_leavable(self.read_outline(), position, granted)
+        require_leavable(self.read_outline(), position, granted, self.world.wall_ns())
         self._leave(position, reason, reuses=reuses, repeats_acts=allowed is Allowed.ALL)
 
     def leave_edited(self) -> int:

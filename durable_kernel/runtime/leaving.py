@@ -43,7 +43,7 @@ def rewind_of(
     with _opened(store, place) as (journal, outline):
         left = cells_from(outline, position)
         try:
-            require_leavable(outline, position, allowed)
+            require_leavable(outline, position, allowed, _time_ns())
         except BranchRefusedError as error:
             raise BranchRefusedError(position, error.acts, _CHOICES) from None
         is_granted = allowed is Allowed.ALL

@@ -18,7 +18,7 @@ from durable_kernel.errors import (
     UsageError,
 )
 from durable_kernel.history import Outline, PositionHistory, PositionOutline
-from durable_kernel.replay import Donor
+from durable_kernel.replay import Donor, may_repeat
 from durable_kernel.runtime.answering import is_live_cell
 from durable_kernel.runtime.cell import CellRequest
 from durable_kernel.runtime.keeping import is_brought_back, unkept
@@ -125,11 +125,20 @@ def failed_cell(outline: Outline) -> PositionOutline:
     return last
 
 
-def require_leavable(outline: Outline, position: int, allowed: Allowed) -> None:
-    """Refuse to leave the positions >= `position` behind, for what was done there (H14)."""
+def require_leavable(outline: Outline, position: int, allowed: Allowed, now_ns: int) -> None:
+    """Refuse to leave the positions >= `position` behind, for what was done there (H14).
+
+    What may be done again, at wall time `now_ns`, is no reason: declared idempotent, with a key or
+    by a method that is, each within its time (H21).
+    """
     first = position + 1 if allowed is Allowed.OWN else position
     left = [each for each in outline.positions if each.position >= first]
-    acts = [f"{act.label} (cell {each.position})" for each in left for act in each.acts]
+    acts = [
+        f"{act.label} (cell {each.position})"
+        for each in left
+        for act in each.acts
+        if not may_repeat(act, now_ns)
+    ]
     crossings = [(each.position, one) for each in left for one in each.crossings if one.is_act]
     acts += [f"{one.what} (cell {place})" for place, one in crossings]
     if acts and allowed is not Allowed.ALL:

@@ -67,11 +67,11 @@ def test_acts_are_left_behind_only_where_they_are_allowed_again(
     """H14: cell 1 of three has acted."""
     outline = Outline(RecordCodec())
     outline.positions = [recorded(place, "f()") for place in range(3)]
-    act = Announced(ordinal=0, lane="", kind="step", label="pay", wall_ns=0, act=1)
+    act = Announced(ordinal=0, lane="", kind="step", label="pay", wall_ns=0, act=1, repeat_s=0)
     outline.positions[1].announced.append(act)
 
     if is_refused:
         with pytest.raises(BranchRefusedError, match=r"pay \(cell 1\)"):
-            require_leavable(outline, position, allowed)
+            require_leavable(outline, position, allowed, 0)
     else:
-        require_leavable(outline, position, allowed)
+        require_leavable(outline, position, allowed, 0)
