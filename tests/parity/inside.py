@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,8 @@ def _application_class(surroundings: Any) -> Any:
         def __init__(self, **given: Any) -> None:
             super().__init__(**given)
             self.surroundings, self.origin = surroundings, origin_of_suite
+            self.has_subscriber = threading.Event()
+            self.has_subscriber.set()  # nobody waits below sockets that nobody connects to
 
         def initialize(self, argv: Any = None) -> None:
             IPKernelApp.initialize(self, argv)
