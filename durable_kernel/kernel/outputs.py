@@ -14,6 +14,7 @@ import asyncio
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -26,7 +27,7 @@ from zmq.error import ZMQError
 
 from durable_kernel.kernel.pacing import Pacer
 from durable_kernel.kernel.takers import INSIDE, OutputTakers
-from durable_kernel.runtime import CellExecution, CellResult, Run
+from durable_kernel.runtime import CellExecution, CellResult, Run, beyond
 
 __all__ = ["OUTPUT_KINDS", "Capture", "CapturingSession", "connect_thread", "watch_subscribers"]
 
@@ -58,7 +59,7 @@ class Capture:
         self._positions: dict[str, int] = {}
         self._kept: list[tuple[str, Any]] = []
         self._listeners: list[Mapping[str, Any]] = []
-        self.is_restoring = False
+        self._owed: dict[int, tuple[Counter[str], bool]] = {}
         self.takers = OutputTakers()
 
     def attach(self, run: Run) -> None:
@@ -93,15 +94,20 @@ class Capture:
             execution = self._execution
             if execution is not None and self._parent_id and not execution.request.kind:
                 self._positions[self._parent_id] = execution.position
+                if execution.is_replay and (owed := execution.owed()):
+                    self._owed[execution.position] = owed, self._is_shown
             self._execution = None
             self._kept, self._listeners = [], []
 
     def audience(
         self, kind: str, content: Any, metadata: Any, parent: Mapping[str, Any]
-    ) -> list[Mapping[str, Any]]:
-        """Journal an output. Returns the requests under which it may be published now."""
+    ) -> tuple[Any, list[Mapping[str, Any]]]:
+        """Journal an output.
+
+        Returns what of it may be published now, and under which requests.
+        """
         if os.getpid() != self.pid:
-            return [parent]
+            return content, [parent]
         parent_id = str(parent.get("msg_id") or "")
         if taker := self.takers.of(parent_id):
             metadata = {**(metadata or {}), INSIDE: taker}
@@ -110,17 +116,25 @@ class Capture:
             if execution is not None and self._is_running_cells(parent_id):
                 is_safe = execution.output(kind, content, metadata)
                 if not is_safe or not self._is_shown:
-                    return []
+                    return content, []
                 if execution.is_open:
                     self._kept.append((kind, content))
-                return [parent, *self._listeners]
+                return content, [parent, *self._listeners]
             position = self._positions.get(parent_id)
             if position is None or self._run is None:
-                return [parent]
-            if self.is_restoring:
-                return []
-            is_safe = self._run.late_output(position, kind, content, metadata)
-            return [parent] if is_safe else []
+                return content, [parent]
+            return self._late(self._run, position, kind, content, metadata, parent)
+
+    def _late(
+        self, run: Run, position: int, kind: str, content: Any, metadata: Any, parent: Any
+    ) -> tuple[Any, list[Mapping[str, Any]]]:
+        """Journal what came after its cell's commit, unless a replayed lane says it again."""
+        owed, is_shown = self._owed.get(position, (None, False))
+        new = content if owed is None else beyond(owed, kind, content)
+        shown = content if is_shown else new
+        if new is not None and not run.late_output(position, kind, new, metadata):
+            shown = None
+        return (content, []) if shown is None else (shown, [parent])
 
     def _is_running_cells(self, parent_id: str) -> bool:
         return parent_id == self._parent_id or parent_id not in self._positions
@@ -244,7 +258,10 @@ class CapturingSession(Session):
             return [parent]
         message["content"] = self.capture.redacted(message["content"])
         message["metadata"] = self.capture.redacted(message["metadata"])
-        return self.capture.audience(kind, message["content"], message["metadata"], parent)
+        message["content"], under = self.capture.audience(
+            kind, message["content"], message["metadata"], parent
+        )
+        return under
 
 
 def watch_subscribers(thread: IOPubThread) -> threading.Event:

@@ -116,7 +116,6 @@ class Restoration:
                     "restoring broke off with an error of the kernel's own, which its log shows. "
                     "The journal is as it was; no cell is executed."
                 )
-            kernel.capture.is_restoring = False
             self.finished.set()
             self.audience.end(None)
             self.progress.end()
@@ -254,7 +253,6 @@ class Restoration:
 
     async def _replay(self, run: runtime.Run) -> None:
         kernel = self._kernel
-        kernel.capture.is_restoring = True
         self.progress.begin(run)
         try:
             for history in run.recorded():

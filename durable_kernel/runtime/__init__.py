@@ -8,6 +8,7 @@ from durable_kernel.runtime.answering import (
     outputs_of,
 )
 from durable_kernel.runtime.cell import CellExecution, CellRequest, CellResult
+from durable_kernel.runtime.comparing import beyond
 from durable_kernel.runtime.finding import Sought, records_of
 from durable_kernel.runtime.inbox import (
     AskedResolution,
@@ -49,6 +50,7 @@ __all__ = [
     "Surroundings",
     "Told",
     "advice",
+    "beyond",
     "cells_from",
     "effect_name",
     "find_kin",

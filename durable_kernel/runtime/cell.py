@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -38,6 +38,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.ports import SECRETS, entered
 from durable_kernel.replay import Donor, PositionReplay
+from durable_kernel.runtime.comparing import amounts, comparable
 from durable_kernel.runtime.keeping import is_brought_back, unkept_sentence
 from durable_kernel.runtime.parking import effect_name
 from durable_kernel.runtime.succeeding import tell_reuse
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CellExecution", "CellRequest", "CellResult", "request_of"]
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,}")
 _perf_counter = time.perf_counter
 _process_time = time.process_time
 
@@ -356,14 +356,30 @@ class CellExecution:
         return True
 
     def _differs(self) -> bool:
-        """Tell whether it printed something else than the journal has (H20)."""
+        """Tell whether it printed something else than the journal has (H20).
+
+        What other lanes print falls before or behind the cell's end as the machine is busy.
+        """
         assert self.history is not None, "only replay compares"
+        if self.history.cell.is_crowded or self._run.port.crowd.has_others_than(self._lane):
+            return False
         recorded = [
             (each.kind, self._run.storing.content_of(each))
             for each in self.history.outputs
             if each.late is None
         ]
-        return _comparable(recorded) != _comparable(self._produced)
+        return comparable(recorded) != comparable(self._produced)
+
+    def owed(self) -> Counter[str]:
+        """Return what is recorded of its outputs and may still come: lanes outlive it.
+
+        In characters of each stream, and messages of each other kind.
+        """
+        if self.history is None or not self._run.port.crowd.has_others_than(self._lane):
+            return Counter()
+        content_of = self._run.storing.content_of
+        recorded = amounts((each.kind, content_of(each)) for each in self.history.outputs)
+        return recorded - amounts(self._produced)
 
     def _write_what_waits(self) -> bool:
         """Write what something that is about to leave may rest on. False: there was no room."""
@@ -449,33 +465,6 @@ def _stopped(position: int, error: JournalError, lost: Sequence[str]) -> RunSusp
         f"{full} Nothing that was shown or done is lost. Free some space and restart the kernel: "
         "the cell goes on from here."
     )
-
-
-def _comparable(outputs: list[tuple[str, Any]]) -> dict[str, list[Any]]:
-    """Reduce outputs to what H20 compares.
-
-    The text of each stream joined, the rest in order by kind; addresses masked everywhere.
-    """
-    result: dict[str, list[Any]] = {}
-    for kind, content in outputs:
-        if kind == "stream":
-            text = result.setdefault(f"stream {content.get('name')}", [""])
-            text[0] += content.get("text", "")
-        elif kind == "error":
-            result.setdefault(kind, []).append(
-                (content.get("ename"), _masked(str(content.get("evalue"))))
-            )
-        elif kind in ("display_data", "execute_result", "update_display_data"):
-            data = content.get("data", {})
-            result.setdefault(kind, []).append(_masked(str(data.get("text/plain", sorted(data)))))
-    return {
-        kind: [_masked(each) if isinstance(each, str) else each for each in items]
-        for kind, items in result.items()
-    }
-
-
-def _masked(text: str) -> str:
-    return _ADDRESS.sub("0x…", text)
 
 
 def request_of(history: PositionHistory) -> CellRequest:

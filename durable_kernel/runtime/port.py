@@ -173,9 +173,16 @@ class RunPort(Recording):
         return self._pending.counts
 
     def soft_differences(self) -> tuple[int, int]:
-        """Count the soft observations that were asked beyond the records, and the unasked ones."""
-        unasked = sum(each.left for each in self._sources) + self._replay.untaken_soft()
-        return sum(each.beyond for each in self._sources), unasked
+        """Count the soft observations that were asked beyond the records, and the unasked ones.
+
+        Lanes that go on behind the cell's end are not counted: they still read what is recorded.
+        """
+        main = self.main
+        if main is None or not self.crowd.has_others_than(main):
+            unasked = sum(each.left for each in self._sources) + self._replay.untaken_soft()
+            return sum(each.beyond for each in self._sources), unasked
+        own = [each for each in self._sources if each.is_in(main)]
+        return sum(each.beyond for each in own), sum(each.left for each in own)
 
     def set_latch(self, stop: Stop) -> Stop:
         """Stop the run: from now on every begin raises. The first reason stays."""

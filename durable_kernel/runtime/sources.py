@@ -43,6 +43,9 @@ class RecordedSource:
 
         self.serve: Source = serve
 
+    def is_in(self, lane: Lane) -> bool:
+        return self._lane is lane
+
     def is_of(self, lane: Lane, kind: str) -> bool:
         return self._lane is lane and self._kind == kind
 

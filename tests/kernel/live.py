@@ -139,17 +139,18 @@ class LiveKernel:
     def _wait_for_info(self) -> None:
         """Ask until an answer came on both channels: a subscription needs a moment, too."""
         deadline = time.monotonic() + _WAIT_S
+        asked = set()
         while time.monotonic() < deadline:
-            asked = self.client.kernel_info()
+            asked.add(self.client.kernel_info())
             try:
                 while True:
                     reply = self.client.get_shell_msg(timeout=0.5)
-                    if reply["parent_header"].get("msg_id") == asked:
+                    if reply["parent_header"].get("msg_id") in asked:
                         break
                 while True:
                     message = self.client.get_iopub_msg(timeout=0.2)
                     self._unread.append(message)
-                    if message["parent_header"].get("msg_id") == asked:
+                    if message["parent_header"].get("msg_id") in asked:
                         return
             except queue.Empty:
                 assert self.process is not None

@@ -1,0 +1,119 @@
+"""Tasks and threads that go on between the cells: killed there, they go on once more (H29).
+
+Each turn of theirs makes a request, draws, reads a clock and prints. The site counts the requests;
+each has a key, so the one that a kill cuts is made again, under its old key.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kernel.conftest import Start
+from tests.kernel.live import LiveKernel, Shown
+from tests.kernel.serving import wait_until
+from tests.runtime.sites import Site
+
+pytestmark = pytest.mark.slow
+
+TASK = """
+import asyncio, httpx, random, time
+turns, goes_on = [], True
+async def work():
+    async with httpx.AsyncClient() as client:
+        while goes_on:
+            key = {{"Idempotency-Key": str(len(turns))}}
+            await client.post({url!r}, content=b"x", headers=key)
+            turns.append((random.random(), time.time()))
+            print("turn", len(turns), flush=True)
+            await asyncio.sleep(0.02)
+task = asyncio.create_task(work())
+"""
+THREAD = """
+import httpx, random, threading, time
+turns, goes_on = [], True
+def work():
+    with httpx.Client() as client:
+        while goes_on:
+            key = {{"Idempotency-Key": str(len(turns))}}
+            client.post({url!r}, content=b"x", headers=key)
+            turns.append((random.random(), time.time()))
+            print("turn", len(turns), flush=True)
+            time.sleep(0.02)
+thread = threading.Thread(target=work)
+thread.start()
+"""
+LOOK = "print([*turns])"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    service = Site()
+    yield service
+    service.close()
+
+
+def _turns(shown: Shown) -> list[object]:
+    line = next(each for each in shown.text().splitlines() if each.startswith("["))
+    found: list[object] = ast.literal_eval(line)
+    return found
+
+
+def _numbers(shown: Shown) -> list[int]:
+    return [int(each.split()[1]) for each in shown.text().splitlines()]
+
+
+def _wait_for(site: Site, kernel: LiveKernel, more: int) -> None:
+    enough = len(site.asked) + more
+    wait_until(lambda: len(site.asked) >= enough, "nothing goes on", kernel.log)
+
+
+@pytest.mark.parametrize("work", [TASK, THREAD], ids=["a task", "a thread"])
+def test_what_goes_on_between_cells_is_restored_and_goes_on(
+    start: Start, site: Site, work: str
+) -> None:
+    kernel = start()
+    kernel.run(work.format(url=site.url))
+    _wait_for(site, kernel, 10)
+    before = _turns(kernel.run(LOOK))
+    _wait_for(site, kernel, 10)
+    kernel.kill()
+    keys_before = list(site.keys)
+
+    kernel.start()
+    _wait_for(site, kernel, 5)
+    shown = kernel.run(LOOK)
+    after = _turns(shown)
+    kernel.run("goes_on = False")
+
+    assert after[: len(before)] == before
+    assert len(after) > len(keys_before)
+    again = [key for key in site.keys[len(keys_before) :] if key in keys_before]
+    assert again in ([], [keys_before[-1]])
+    assert sorted(set(map(int, filter(None, site.keys)))) == list(range(len(set(site.keys))))
+    told = kernel.run("%durable status").plain() + shown.text("stderr")
+    assert "read clocks" not in told
+    assert "printed something else" not in told
+
+
+def test_what_a_task_prints_is_shown_once_over_two_processes(start: Start, site: Site) -> None:
+    """H20: late text of a replayed cell is known; what it prints from there on is new.
+
+    A line that was journaled and not yet received at the kill is not sent again.
+    """
+    kernel = start()
+    asked, shown = kernel.ask(TASK.format(url=site.url)), Shown()
+    kernel.watch(asked, lambda _: "turn 12\n" in shown.text(), shown)
+    kernel.kill()
+    first = _numbers(shown)
+
+    kernel.start()
+    kernel.watch(asked, lambda _: "turn 20\n" in shown.text(), shown)
+    kernel.run("goes_on = False")
+
+    second = _numbers(shown)[len(first) :]
+    assert first == list(range(1, len(first) + 1))
+    assert second == list(range(second[0], second[0] + len(second)))
+    assert len(first) < second[0] <= len(first) + 3
