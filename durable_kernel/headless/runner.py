@@ -235,9 +235,11 @@ class _Runner:
         nbclient's own way stops the kernel on a signal and then fails; here a signal cancels us.
         """
         client.create_kernel_manager()
+        client.shutdown_kernel = "immediate"  # one that still imports has no ears, and a traceback
         try:
             with self._stopped_by_signals():
                 await self._start(client)
+                client.shutdown_kernel = "graceful"
                 yield
         finally:
             for each in asyncio.all_tasks() - {asyncio.current_task()}:

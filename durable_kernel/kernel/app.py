@@ -22,7 +22,8 @@ from durable_kernel.kernel.replacing import Origin
 
 __all__ = ["DurableKernelApp", "launch"]
 
-_BIND_TRIES = 50
+_BIND_TRIES_REPLACED = 50
+_BIND_TRIES = 20
 _BIND_RETRY_S = 0.1
 
 
@@ -53,8 +54,12 @@ class DurableKernelApp(IPKernelApp):
         self.has_subscriber = watch_subscribers(self.iopub_thread)
 
     def _try_bind_socket(self, s: Any, port: int) -> Any:
-        """Bind. A process that was replaced tries longer: its ports were its own until just now."""
-        tries = _BIND_TRIES if self.origin.handover is not None else 0
+        """Bind, and try again for a while where the port is taken.
+
+        A launcher chooses ports by binding and letting go of them, so a connection of somebody else
+        may have one just now. A process that was replaced tries longer: they were its own.
+        """
+        tries = _BIND_TRIES if self.origin.handover is None else _BIND_TRIES_REPLACED
         while True:
             try:
                 return super()._try_bind_socket(s, port)

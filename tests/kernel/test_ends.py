@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -220,3 +222,59 @@ def test_the_signs_of_a_process_in_a_cell_name_the_cell(start: Start) -> None:
 
     assert (signs.doing, signs.position) == (Doing.IN_CELL, 1)
     assert kernel.wait(cell).status == "ok"
+
+
+INTERRUPTS_ITSELF = """\
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "durable_kernel.runtime":
+            os.kill(os.getpid(), signal.SIGINT)
+
+if "durable_kernel" in sys.orig_argv:
+    sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_a_kernel_that_is_interrupted_while_it_still_imports_comes_up(
+    start: Start, tmp_path: Path
+) -> None:
+    """Who stops a kernel sends SIGINT first: it is to hear the request, and not to die of that."""
+    site = _site(tmp_path, "sitecustomize.py", INTERRUPTS_ITSELF)
+
+    kernel = start(PYTHONPATH=site)
+
+    assert kernel.run("1 + 1").plain() == "2"
+    assert "Traceback" not in kernel.log()
+
+
+def test_a_kernel_whose_port_is_taken_for_a_moment_waits_for_it(tmp_path: Path) -> None:
+    """Launchers choose a port and let go of it; a connection of somebody else may have it then."""
+    kernel = LiveKernel(tmp_path)
+    taken = socket.socket()
+    try:
+        taken.bind(("127.0.0.1", kernel.client.stdin_port))
+        taken.listen()
+        process = kernel.spawn()
+        wait_until(lambda: _is_trying(process.pid), "it binds nothing", kernel.log)
+        taken.close()
+        kernel.adopt(process)
+
+        assert kernel.run("1 + 1").plain() == "2"
+    finally:
+        taken.close()
+        kernel.close()
+
+
+def _is_trying(pid: int) -> bool:
+    """Tell whether the process has a socket that listens: it binds them one after the other."""
+    inodes = {
+        line.split()[9]
+        for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+        if line.split()[3] == "0A"
+    }
+    links = set()
+    with suppress(OSError):  # it closes one while it is looked at
+        links = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return any(f"socket:[{inode}]" in links for inode in inodes)
