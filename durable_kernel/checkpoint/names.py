@@ -105,7 +105,7 @@ def load_names(stored: io.BufferedIOBase, namespace: Any, *, facts_of: FactsOf) 
     """
     try:
         values: dict[str, Any] = _Unpickler(stored, namespace, facts_of).load()
-    except KeptNamesError:
+    except DurableError:  # also those of the disk that it reads from
         raise
     except Exception as error:
         raise KeptNamesError(_reason(error)) from error
