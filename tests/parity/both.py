@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.kernel.live import LiveKernel, Shown
 
-__all__ = ["KERNELS", "Both", "answered", "both_kernels", "masked", "seen"]
+__all__ = ["KERNELS", "Both", "answered", "both_kernels", "masked", "seen", "told"]
 
 KERNELS = {"durable": "durable_kernel", "stock": "ipykernel_launcher"}
 
@@ -53,6 +53,11 @@ def seen(kernel: LiveKernel, shown: Shown) -> Any:
     told = shown.text("stderr").splitlines(keepends=True)
     own = "".join(line for line in told if not line.startswith("durable: "))
     return masked(kernel, (reply, others, shown.text("stdout"), own))
+
+
+def told(shown: Shown) -> str:
+    """Return all that a request brought, as text: what is told may come as a display."""
+    return str(shown.messages)
 
 
 def answered(kernel: LiveKernel, kind: str, content: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.live import LiveKernel
-from tests.parity.both import Both, both_kernels, seen
+from tests.parity.both import Both, both_kernels, seen, told
 
 pytestmark = pytest.mark.slow
 
@@ -96,12 +96,12 @@ def test_cells_bring_what_they_bring_in_the_stock_kernel_and_are_restored(both: 
     before = kernel.run(STATE)
     kernel.kill()
     kernel.start()
-    told = str(kernel.run("'another cell'").messages)
+    first = told(kernel.run("'another cell'"))
     after = kernel.run(f"{STATE}  # after")
     both["stock"].run(STATE)
     assert before.status == "ok", before.reply
     assert after.plain() == before.plain()
-    assert "printed something else" not in told
+    assert "printed something else" not in first
 
 
 def test_cells_that_are_not_recorded_bring_the_same(both: Both) -> None:

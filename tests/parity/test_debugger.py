@@ -12,6 +12,7 @@ import pytest
 from durable_kernel.kernel.identity import cell_folder
 from tests.kernel.conftest import Start
 from tests.kernel.live import LiveKernel
+from tests.parity.both import told
 from tests.parity.debugging import DebugClient
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_a_debugged_cell_is_recorded_and_restored_without_a_debugger(kernel: Liv
     assert seen == {"a": "21", "b": "42"}
     assert (shown.status, shown.text("stderr")) == ("ok", "")
     assert restored.plain() == "(1, 42, True)"
-    assert "restored 3 cells" in restored.text("stderr")
+    assert "restored 3 cells" in told(restored)
 
 
 def test_a_cell_killed_at_a_breakpoint_is_finished_by_the_next_process(kernel: LiveKernel) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import Start
+from tests.parity.both import told
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +36,7 @@ def test_a_stored_value_is_that_of_then_and_is_not_stored_again(
     assert "no stored variable" in missing.text()
     assert "'of then'" in listed.text()
     assert restored.plain() == "('of then', [1, 2])"
-    assert "restored 4 cells" in restored.text("stderr")
+    assert "restored 4 cells" in told(restored)
     assert second.run("mine").plain() == "'of others'"
     assert first.run("%store -r x\nx").plain() == "'of now'"
 
