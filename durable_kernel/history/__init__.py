@@ -3,7 +3,7 @@
 show, diff, export and UI read only this.
 """
 
-from durable_kernel.history.lineage import Lineage
+from durable_kernel.history.lineage import FORK, Lineage
 from durable_kernel.history.lives import Life
 from durable_kernel.history.outline import Extent, Outline, PositionOutline
 from durable_kernel.history.record_codec import RecordCodec, blob_list, blob_ref
@@ -49,6 +49,7 @@ from durable_kernel.history.timeline import (
 
 __all__ = [
     "COMM",
+    "FORK",
     "INLINE_BYTES_MAX",
     "INPUT",
     "Announced",

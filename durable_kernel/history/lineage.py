@@ -11,7 +11,10 @@ from bisect import bisect_right
 
 from durable_kernel.history.records import Forked
 
-__all__ = ["Lineage"]
+__all__ = ["FORK", "Lineage"]
+
+FORK = "fork"
+"""`Opened.reason` of who made a fork, and ran nothing of it."""
 
 
 class Lineage:

@@ -30,7 +30,7 @@ from durable_kernel.runtime.finding import Sought, find, records_of
 from durable_kernel.runtime.inbox import inbox_of
 from durable_kernel.runtime.run import Run
 from durable_kernel.runtime.settings import Resume, Settings
-from durable_kernel.runtime.starting import Told
+from durable_kernel.runtime.starting import Told, forked_sentence
 from durable_kernel.runtime.surroundings import Surroundings
 from durable_kernel.store import RunPlace, Store, current_boot_id
 
@@ -91,8 +91,9 @@ def open_run(
     # Where a runner sends the cells, no cell of its notebook is to show what an unkilled run lacks.
     if journal.repaired is not None and settings.resume is Resume.EAGER:
         run.tell(str(journal.repaired))
-    for sentence in found.told:
-        run.tell(sentence)
+    for sentence in (*found.told, forked_sentence(found.outline)):
+        if sentence:
+            run.tell(sentence)
     return run
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from signal import SIGINT, SIGKILL
 
-from durable_kernel.history import Life, Outline, PositionOutline
+from durable_kernel.history import FORK, Life, Outline, PositionOutline
 from durable_kernel.runtime.vitals import NOTHING_KNOWN, Doing, LastSigns
 
 __all__ = [
@@ -131,6 +131,8 @@ def begin(
     if not outline.lives:
         return Beginning()
     life = outline.lives[-1]
+    if life.opened.reason == FORK:  # who made it ran nothing, and did not die
+        return Beginning()
     if signs.epoch != life.epoch:
         signs = NOTHING_KNOWN
     if may_begin_anew and _is_second_restart(outline):
@@ -220,6 +222,17 @@ def _cause(told: Told, memory: str) -> str:
     if told.exit_status is not None and told.exit_status != -SIGKILL:
         return f"it was ended by signal {-told.exit_status}"
     return f"it was killed{memory}"
+
+
+def forked_sentence(outline: Outline) -> str:
+    """Say what a fork is that is opened for the first time; "" for all others."""
+    if not outline.lives or outline.lives[-1].opened.reason != FORK:
+        return ""
+    forked = outline.lineage.forks[-1]
+    return (
+        f"this run was forked from {forked.parent}, before cell {forked.position}: what stands "
+        "above is answered from the journal, and from there on it is a run of its own."
+    )
 
 
 def began_anew(run_id: str) -> str:

@@ -23,6 +23,7 @@ from time import time_ns as _time_ns  # noqa: TID251 - as above
 
 from durable_kernel.errors import UsageError
 from durable_kernel.history import (
+    FORK,
     Announced,
     Cell,
     Forked,
@@ -211,7 +212,7 @@ def _own_records(
         pid=os.getpid(),
         boot_id=current_boot_id(),
         host=socket.gethostname(),
-        reason="fork",
+        reason=FORK,
         genesis=b"" if outline.genesis else _urandom(_GENESIS_BYTES),
     )
     return [*unsettled, forked, opened]

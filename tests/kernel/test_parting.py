@@ -41,6 +41,8 @@ def test_a_running_kernel_is_forked_and_both_go_on(start: Start) -> None:
     assert told.status == "ok"
     assert f"run {fork} is forked from nightly, before cell 1." in told.plain()
     assert theirs.plain() == mine.plain()
+    assert "this run was forked from nightly, before cell 1" in theirs.text("stderr")
+    assert "The kernel before this one" not in theirs.text("stderr")
     assert drawn.plain().endswith("False)")
     copy = json.loads((kernel.folder / "other.ipynb").read_text())
     assert copy["metadata"]["durable"]["run_id"] == fork
