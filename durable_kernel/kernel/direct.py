@@ -35,6 +35,7 @@ class DirectAnswers:
     def __init__(self, kernel: DurableKernel) -> None:
         self._kernel = kernel
         self._doubt = ""
+        self._is_watching = False
 
     def take(self, frames: Sequence[Any]) -> bool:
         """Answer a message, if it is one to answer here. False: it goes to the main thread.
@@ -68,8 +69,14 @@ class DirectAnswers:
         return True
 
     async def watch(self) -> None:
-        """While the main thread is busy restoring, or parked in a call, say so: it cannot."""
-        kernel = self._kernel
+        """While the main thread is busy restoring, or parked in a call, say so: it cannot.
+
+        Begun when the run is open: monotonic clocks go on from where the run's last process was,
+        so a timer from before would be late by all the time that nobody was there (H15).
+        """
+        if self._is_watching:
+            return
+        self._is_watching, kernel = True, self._kernel
         while True:
             await asyncio.sleep(_TICK_S)
             run = kernel.run

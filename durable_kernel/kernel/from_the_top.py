@@ -184,7 +184,8 @@ class FromTheTop:
         why = f"{edited} was edited since" if edited else "this cell is not what was recorded as"
         self._cursor = 0  # refused, the next Run All begins at the top again
         try:
-            if recorded.has_failed and recorded is self._cells()[-1]:
+            last = run.outline.last_cell
+            if recorded.has_failed and last is not None and last.position == position:
                 run.leave_failed(repeats_acts=False)  # what it did is asked for again, or it stops
             else:
                 allowed = Allowed.OWN if is_live_cell(asked.code) else Allowed.NONE

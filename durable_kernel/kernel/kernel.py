@@ -198,6 +198,7 @@ class DurableKernel(IPythonKernel):
         self.run = run
         self.shell.compile.enter_run(run.run_id)
         self.capture.attach(run)
+        self.call_on_shell_thread(self.direct.watch)
 
     def refusal_now(self) -> BaseException | None:
         """Why no user code may run: the run did not open, its replay stopped, or it is latched."""
@@ -266,7 +267,6 @@ class DurableKernel(IPythonKernel):
         """Start answering, and restore the run as the first thing of the main thread."""
         super().start()
         self.call_on_shell_thread(self._ask_to_restore)
-        self.call_on_shell_thread(self.direct.watch)
 
     def _ask_to_restore(self) -> None:
         """Put the first message into the main thread's queue. Runs on the shell-channel thread."""

@@ -409,7 +409,7 @@ class Model:
         return bool(self._cursor) or recorded.cell.id in {cell.id, *(each.id for each in behind)}
 
     def _refused(self, recorded: Done, cell: Cell) -> bool:
-        if recorded.status == "error" and recorded is self._known[-1]:
+        if recorded.status == "error" and recorded is self.run.done[-1]:
             return False
         first = recorded.position + (cell.kind == "live")
         return bool(self.run.acts_from(first))

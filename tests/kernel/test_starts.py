@@ -264,3 +264,21 @@ def test_a_start_waits_no_longer_than_its_clients_need_to_come_back(start: Start
 
     assert shown.plain() == "1"
     assert time.monotonic() - began < 0.9
+
+
+def test_a_doubt_is_told_at_once_however_long_nobody_was_there(start: Start) -> None:
+    """H15: timers from before the run was open would wait for all that time."""
+    kernel = start()
+    kernel.run("import durable_kernel as durable, os, signal")
+    asked = kernel.ask(
+        "@durable.step\ndef act(): os.kill(os.getpid(), signal.SIGKILL)\nact()", allow_stdin=True
+    )
+    assert kernel.process is not None
+    kernel.process.wait(timeout=20)
+    time.sleep(5)
+
+    kernel.start()
+    began = time.monotonic()
+    kernel.watch(asked, printed("and the process died before"), timeout_s=30)
+
+    assert time.monotonic() - began < 4
