@@ -81,6 +81,12 @@ class Capture:
             self._listeners.append(parent)
             return list(self._kept)
 
+    def note_text_from_below(self) -> None:
+        """Text came through a descriptor: it is not compared with what it was (H20)."""
+        with self._lock:
+            if self._execution is not None:
+                self._execution.has_text_from_below = True
+
     def finish(self, execution: CellExecution, result: CellResult) -> bool:
         """Commit the cell. No output passes meanwhile: it is on disk before, or late."""
         with self._lock:

@@ -88,6 +88,7 @@ class DrainableStream(OutStream):
             found = os.read(descriptor, _PIPE_READ_BYTES)
             text = self._decoder.decode(found)
             if text:
+                self.session.capture.note_text_from_below()
                 self.write(text)
             os.write(self._original_stdstream_copy, found)
             return len(found)

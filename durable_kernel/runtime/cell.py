@@ -38,7 +38,7 @@ from durable_kernel.history import (
 )
 from durable_kernel.ports import SECRETS, entered
 from durable_kernel.replay import Donor, PositionReplay
-from durable_kernel.runtime.comparing import amounts, comparable
+from durable_kernel.runtime.comparing import amounts, comparable, without_text
 from durable_kernel.runtime.keeping import is_brought_back, unkept_sentence
 from durable_kernel.runtime.parking import effect_name
 from durable_kernel.runtime.succeeding import tell_reuse
@@ -115,6 +115,8 @@ class CellExecution:
         self.is_replay = history is not None and history.committed is not None
         self.is_open = history is not None and history.committed is None
         self.is_committed = self.is_replay
+        self.has_text_from_below = False
+        """C code or a child wrote to descriptor 1 or 2: where among the prints is a race."""
         self.is_kept = history is not None and is_brought_back(history, partly=run.settings.partly)
         self._run = run
         self._produced: list[tuple[str, Any]] = []
@@ -368,7 +370,10 @@ class CellExecution:
             for each in self.history.outputs
             if each.late is None
         ]
-        return comparable(recorded) != comparable(self._produced)
+        then, now = comparable(recorded), comparable(self._produced)
+        if self.has_text_from_below:
+            then, now = without_text(then), without_text(now)
+        return then != now
 
     def owed(self) -> Counter[str]:
         """Return what is recorded of its outputs and may still come: lanes outlive it.

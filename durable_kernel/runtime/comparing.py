@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["amounts", "beyond", "comparable"]
+__all__ = ["amounts", "beyond", "comparable", "without_text"]
 
+_STREAM = "stream "
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{4,}")
 
 Shown = tuple[str, Any]
@@ -44,6 +45,11 @@ def comparable(outputs: Iterable[Shown]) -> dict[str, list[Any]]:
     }
 
 
+def without_text(compared: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Leave the streams out of what is compared."""
+    return {kind: items for kind, items in compared.items() if not kind.startswith(_STREAM)}
+
+
 def amounts(outputs: Iterable[Shown]) -> Counter[str]:
     """Count the characters of each stream, and the messages of each other kind."""
     found: Counter[str] = Counter()
@@ -64,7 +70,7 @@ def beyond(owed: Counter[str], kind: str, content: Mapping[str, Any]) -> Mapping
 
 
 def _kind_of(kind: str, content: Mapping[str, Any]) -> str:
-    return f"stream {content.get('name')}" if kind == "stream" else kind
+    return f"{_STREAM}{content.get('name')}" if kind == "stream" else kind
 
 
 def _masked(text: str) -> str:

@@ -120,6 +120,21 @@ def test_each_process_opens_the_run_once(start: Start) -> None:
     assert sum(isinstance(each, Opened) for each in _records(kernel)) == 2
 
 
+def test_text_from_below_python_is_not_compared_and_other_text_is(start: Start) -> None:
+    """H20: its place among the prints is a race, which is no news for anybody."""
+    racing = "import os\nfor n in range(40):\n    print(n); _ = os.write(1, b'below\\n')"
+    kernel = start(NOW="then")
+    kernel.run(racing)
+    kernel.run("print(os.environ['NOW'])")
+    kernel.kill()
+
+    kernel.start(NOW="now")
+    told = kernel.run("1").text("stderr")
+
+    assert "cell 1 printed something else" in told
+    assert "cell 0 printed something else" not in told
+
+
 def _text(output: Output) -> str:
     content: Any = output.content
     if output.blob is not None:

@@ -7,6 +7,7 @@ import os
 import threading
 from types import TracebackType
 
+from durable_kernel.kernel.outputs import CapturingSession
 from durable_kernel.kernel.streams import DrainableStream
 
 
@@ -38,6 +39,7 @@ class HeldStream(DrainableStream):
         self.has_read, self.may_write = threading.Event(), threading.Event()
         self.written: list[str] = []
         self.flushed: list[str] = []
+        self.session = CapturingSession()
         self._pipe_lock = MeetingLock(self.may_write)  # type: ignore[assignment]
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._should_watch = True
