@@ -28,6 +28,10 @@ __all__ = ["DirectAnswers"]
 
 _TICK_S = 0.25
 
+_SUBSCRIBER_TRIES = 20
+_SUBSCRIBER_RETRY_S = 0.05
+"""A client that outlived a restart connects again each 0.1 s, each of its sockets for itself."""
+
 
 class DirectAnswers:
     """Lives on the shell-channel thread."""
@@ -35,6 +39,7 @@ class DirectAnswers:
     def __init__(self, kernel: DurableKernel) -> None:
         self._kernel = kernel
         self._doubt = ""
+        self._unheard: set[asyncio.Task[None]] = set()
         self._is_watching = False
 
     def take(self, frames: Sequence[Any]) -> bool:
@@ -65,7 +70,12 @@ class DirectAnswers:
                 return False
             kernel.restoration.progress.wait(message)
             return kernel.restoration.audience.join(Member(idents, message, frames))
-        self._answer_lines(idents, message, lines)
+        if kernel.has_subscriber.is_set():
+            self._answer_lines(idents, message, lines)
+        else:
+            answering = asyncio.create_task(self._answer_once_heard(idents, message, lines))
+            self._unheard.add(answering)
+            answering.add_done_callback(self._unheard.discard)
         return True
 
     async def watch(self) -> None:
@@ -106,6 +116,14 @@ class DirectAnswers:
         )
         self._go_idle(message)
         return True
+
+    async def _answer_once_heard(self, idents: Any, message: Any, lines: Sequence[str]) -> None:
+        """Answer when somebody listens: what is published before, its end too, reaches nobody."""
+        for _ in range(_SUBSCRIBER_TRIES):
+            if self._kernel.has_subscriber.is_set():
+                break
+            await asyncio.sleep(_SUBSCRIBER_RETRY_S)
+        self._answer_lines(idents, message, lines)
 
     def _answer_lines(self, idents: Any, message: Any, lines: Sequence[str]) -> None:
         kernel = self._kernel

@@ -278,3 +278,17 @@ def _is_trying(pid: int) -> bool:
     with suppress(OSError):  # it closes one while it is looked at
         links = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
     return any(f"socket:[{inode}]" in links for inode in inodes)
+
+
+def test_a_line_that_is_sent_while_the_kernel_starts_gets_all_of_its_answer(start: Start) -> None:
+    """What is published before a client has connected again reaches nobody."""
+    kernel = start()
+    kernel.run("x = 7")
+    for _ in range(2):
+        kernel.shut_down(restart=False)
+        process = kernel.spawn()
+
+        shown = kernel.run("%durable status")
+
+        assert "state" in shown.plain()
+        kernel.adopt(process)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from durable_kernel.journal import is_locked
 from durable_kernel.replay import may_repeat
 from durable_kernel.runtime import (
     AskedResolution,
@@ -36,6 +37,7 @@ CALLS_MAX = 10
 WAIT_S = 90.0
 POLL_S = 0.005
 LATER_S_MAX = 0.08
+ORPHAN_S_MAX = 10.0
 KILLED = -9
 IN_DOUBT = 3
 FAILED = {1, 138}
@@ -90,7 +92,10 @@ class Play:
             if status is not None and self._is_finished() and not self._case.is_named:
                 break  # an unnamed run that is finished is not what the same call means
             order = left[0] if left else None
-            doubts = self._doubts()
+            doubts: list[tuple[str, AskedResolution]] = []
+            if self._draw.random() < 0.5:  # else the next call comes at once
+                self._wait_for_orphan()
+                doubts = self._doubts()
             if doubts and self._draw.random() < 0.5:
                 self._decide(doubts)
                 doubts = []
@@ -100,7 +105,7 @@ class Play:
                 result.carried_out.append(left.pop(0))
             elif status == 0:
                 break
-            if status != 0 and (doubts := self._doubts()) and self._has_told():
+            if status > 0 and (doubts := self._doubts()) and self._has_told():
                 self._decide(doubts)
         result.missed = left
         if not result.findings:
@@ -202,6 +207,14 @@ class Play:
             given = answer if act.kind == "step" else {"status": 200, "json": answer}
             found.append((effect, AskedResolution(effect, "answer", json.dumps(given).encode())))
         return found
+
+    def _wait_for_orphan(self) -> None:
+        """Wait until no kernel writes the run: one whose runner was killed lives on for a bit."""
+        place, ends_at = self._place(), time.monotonic() + ORPHAN_S_MAX
+        if place is None:
+            return
+        while is_locked(place.folder) is not None and time.monotonic() < ends_at:
+            time.sleep(POLL_S)
 
     def _source_of(self, effect: str) -> str:
         from durable_kernel.headless.choosing import outline_of
