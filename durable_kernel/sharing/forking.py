@@ -177,8 +177,8 @@ def _under_way(
     parent: RunPlace, shared: list[PositionOutline], records: RecordCodec
 ) -> list[Announced]:
     """Return the acts of other lanes that had no answer where the runs part."""
-    if not shared:
-        return []
+    if not any(each.act and each.lane for each in (shared[-1].announced if shared else ())):
+        return []  # the cell itself waited for what it did
     history = position_history(parent.folder, shared[-1], records)
     calls = [call for of_lane in history.calls.values() for call in of_lane]
     return [
