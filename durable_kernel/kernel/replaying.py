@@ -235,19 +235,19 @@ class Restoration:
         return run
 
     def _open_once(self, settings: runtime.Settings, identity: Identity) -> runtime.Run:
-        handover = self._kernel.origin.handover
+        handover, performer = self._kernel.origin.handover, self._kernel.performer
         handed = handover.run_id if handover is not None else None
-        try:
-            return runtime.open_run(
-                settings,
-                surroundings=self._kernel.surroundings,
-                sought=runtime.Sought(
-                    identity.kernel_id, identity.notebook, identity.read_marks, handed
-                ),
-                told=told_by(os.environ),
-            )
-        finally:
-            signal.signal(signal.SIGINT, self._kernel.performer.note_signal)
+        sought = runtime.Sought(identity.kernel_id, identity.notebook, identity.read_marks, handed)
+        surroundings, told = self._kernel.surroundings, told_by(os.environ)
+        while True:
+            try:
+                return runtime.open_run(
+                    settings, surroundings=surroundings, sought=sought, told=told
+                )
+            except KeyboardInterrupt:  # the run's own handler was there already; it is closed again
+                performer.note_signal(signal.SIGINT, None)
+            finally:
+                signal.signal(signal.SIGINT, performer.note_signal)
 
     # --- replaying --------------------------------------------------------------------------------
 
@@ -274,6 +274,9 @@ class Restoration:
                 await asyncio.sleep(0)  # tasks that earlier cells left behind go on between cells
         except (DurableError, Stop) as error:
             kernel.refusal = error
+            return
+        except KeyboardInterrupt:  # between a cell's own lines: it would end the kernel's loop
+            self._stop_at(history, is_inside=True)
             return
         _count_past_the_end(kernel, run)
         if self.progress.count:
