@@ -30,7 +30,7 @@ from typing import Any
 
 from durable_kernel.ports import Sources, Witness, suspended
 
-__all__ = ["install", "is_project_file", "keep_in", "read_script", "script_name"]
+__all__ = ["install", "is_project_file", "keep_in", "read_script", "recorded_script", "script_name"]
 
 _time = time.time
 _RESTED_S = 2.0
@@ -88,6 +88,12 @@ def read_script(path: str) -> bytes | None:
     if _Hook.sources is None or not is_project_file(path):
         return None
     return _Hook.sources.load(script_name(path), str(Path(path).absolute()), _read(path))
+
+
+def recorded_script(path: str) -> str | None:
+    """Return where a script was, while a position replays that ran it; None: it did not."""
+    sources = _Hook.sources
+    return sources.path_of(script_name(path)) if sources is not None else None
 
 
 def _read(path: str) -> bytes | None:

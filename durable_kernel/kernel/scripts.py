@@ -1,7 +1,8 @@
 """Scripts: `%run` executes what the journal recorded, and %autoreload decides as it did (H25).
 
 IPython reads the file of `%run` by itself. Where replay has to execute something else than the file
-says by now, it is executed here, as IPython would: a script, an .ipy file, the code of a notebook.
+says by now, or where it is gone, it is executed here, as IPython would: a script, an .ipy file, the
+code of a notebook.
 
 %autoreload compares times of files, which are not recorded. On replay a module has a new time
 exactly where the journal has a reload of it; afterwards that of the file counts again. Its way of
@@ -14,12 +15,14 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from IPython.utils.path import get_py_filename
 from IPython.utils.syspathcontext import prepended_to_syspath
 
-from durable_kernel.effects.modules import is_project_file, read_script
+from durable_kernel.effects.modules import is_project_file, read_script, recorded_script
 
 if TYPE_CHECKING:
     from durable_kernel.kernel.kernel import DurableKernel
@@ -46,7 +49,7 @@ def record_scripts(kernel: DurableKernel) -> None:
     ) -> None:
         path = Path(fname).expanduser().resolve()
         source = read_script(str(path))
-        if source is None or source == path.read_bytes():
+        if source is None or source == _read(path):
             stock(
                 fname,
                 *where,
@@ -71,6 +74,7 @@ def record_scripts(kernel: DurableKernel) -> None:
 
     shell.safe_execfile = safe_execfile
     _record_cells_of_files(shell)
+    _find_what_is_gone(shell)
 
 
 def _record_cells_of_files(shell: Any) -> None:
@@ -82,7 +86,7 @@ def _record_cells_of_files(shell: Any) -> None:
     ) -> None:
         path = Path(fname).expanduser().resolve()
         source = read_script(str(path))
-        if source is None or source == path.read_bytes():
+        if source is None or source == _read(path):
             stock(fname, shell_futures=shell_futures, raise_exceptions=raise_exceptions)
             return
         with prepended_to_syspath(str(path.parent)):
@@ -94,6 +98,33 @@ def _record_cells_of_files(shell: Any) -> None:
                     break
 
     shell.safe_execfile_ipy = safe_execfile_ipy
+
+
+def _find_what_is_gone(shell: Any) -> None:
+    """Let `%run` find a file that is gone, where the cell is recorded to have run it."""
+    stock = shell.find_line_magic("run")
+
+    def find(name: str) -> str:
+        try:
+            return str(get_py_filename(name))
+        except OSError:
+            for each in (name, f"{name}.py"):
+                if (path := recorded_script(str(Path(each).expanduser()))) is not None:
+                    return path
+            raise
+
+    @wraps(stock)
+    def run(parameter_s: str = "", runner: Any = None, file_finder: Any = find) -> Any:
+        return stock(parameter_s, runner, file_finder)
+
+    shell.register_magic_function(run, "line", "run")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _cells_of(path: Path, source: bytes) -> list[str]:

@@ -61,6 +61,7 @@ CELLS = [
     "%%html\n<b>bold</b>",
     "%%markdown\n# title",
     "%load script.py",
+    "%run?",
     "len?",
     "a??",
     "%pdoc len",
@@ -165,6 +166,24 @@ def test_a_file_that_was_run_is_restored_as_it_was(start: Start, name: str) -> N
     assert f"changed since a cell loaded it: {name}" in told(restored)
     assert again.text() == "10\n"
     assert kernel.run("value  # now").plain() == "11"
+
+
+@pytest.mark.parametrize("name", ["cells.ipy", "script.py"])
+def test_a_file_that_was_run_and_is_gone_is_restored(start: Start, name: str) -> None:
+    """H25: what a cell executed is in the journal; where it came from need not be there."""
+    kernel = start()
+    (kernel.folder / name).write_text("value = 1\nprint(value)\n")
+    kernel.run(f"%run {name.removesuffix('.py')}")
+    kernel.kill()
+    (kernel.folder / name).unlink()
+    kernel.start()
+
+    restored = kernel.run("value")
+    missing = kernel.run(f"%run {name}")
+
+    assert restored.plain() == "1"
+    assert "printed something else" not in told(restored)
+    assert missing.reply["evalue"] == f"File `'{name}'` not found."
 
 
 def test_the_loops_of_timeit_are_those_of_then(start: Start) -> None:
