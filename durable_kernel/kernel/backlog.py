@@ -53,6 +53,11 @@ class Backlog:
         kinds = (self._kind(frames) for frames in (self._current, *self._waiting.values()))
         return not any(kind in _RUN_CODE for kind in kinds)
 
+    @property
+    def is_in_cell(self) -> bool:
+        """True while a request is handled that runs code."""
+        return bool(self._current)
+
     def note(self, frames: Sequence[Any]) -> None:
         """Keep a message that goes to the main thread's queue. On the shell-channel thread."""
         header = _header(frames)

@@ -105,7 +105,8 @@ class Beside:
     async def _execute_unjournaled(self, run: Run, asked: Asked, names: Names) -> dict[str, Any]:
         """Run a request that came where the journal has a cell: say what it changes."""
         kernel = self._kernel
-        reply = await kernel.execute_stock(asked)
+        with run.interrupts.letting_in():
+            reply = await kernel.execute_stock(asked)
         new = sorted(names.rebound() - self._told)
         if new:
             self._told.update(new)

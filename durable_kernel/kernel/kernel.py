@@ -318,11 +318,14 @@ class DurableKernel(IPythonKernel):
 
     def pre_handler_hook(self) -> None:
         """Let SIGINT raise KeyboardInterrupt, but never inside a journal write."""
+        if self.backlog.is_in_cell:
+            self.performer.hold()
         self.saved_sigint_handler = signal.signal(signal.SIGINT, self._on_sigint)
 
     def post_handler_hook(self) -> None:
         """Between requests nothing is to interrupt."""
         signal.signal(signal.SIGINT, self.saved_sigint_handler)
+        self.performer.rest()
 
     def _on_sigint(self, number: int, frame: FrameType | None) -> None:
         if self.run is None or self.run.latch is None:  # else it is how a stop wakes the cell

@@ -120,14 +120,22 @@ class Performer:
             is_final = kernel.capture.finish(execution, result)
             await execution.drain_tail_async()
         finally:
-            if kernel.run is not None:
-                kernel.run.interrupts.rest()
             self.execution = None
             kernel.capture.leave()
             kernel.shell.compile.leave_cell()
         if is_shown:
             await kernel.session.shown()
         return Performance(self._checked(reply), is_final)
+
+    def hold(self) -> None:
+        """Let an interrupt wait until the code of the request runs, so that it gets a reply."""
+        if self._kernel.run is not None:
+            self._kernel.run.interrupts.hold()
+
+    def rest(self) -> None:
+        """Let interrupts be what they are for any kernel: the request is done."""
+        if self._kernel.run is not None:
+            self._kernel.run.interrupts.rest()
 
     def count_signal(self) -> None:
         """Count an interrupt that a handler of the cell takes."""

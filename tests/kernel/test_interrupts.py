@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -235,3 +236,23 @@ def test_a_restoration_that_was_interrupted_inside_of_a_cell_begins_again(start:
     assert "in a new process" in refused
     assert "from the beginning" in told
     assert after == "1"
+
+
+def test_an_interrupt_at_any_moment_of_a_request_leaves_a_reply_and_a_run_that_goes_on(
+    start: Start,
+) -> None:
+    """Before the cell's first line, behind its last one, while its commit is written."""
+    kernel = start()
+    kernel.run("import time; done = []")
+    for number in range(25):
+        cell = kernel.ask(f"done.append({number})")
+        time.sleep(number * 0.0004)  # the moment is what is tried
+        kernel.interrupt()
+        assert kernel.wait(cell).status in {"ok", "error"}
+    before = kernel.run("done").plain()
+    kernel.kill()
+
+    kernel.start()
+
+    assert kernel.run("done").plain() == before
+    assert kernel.run("get_ipython().execution_count").reply["execution_count"] > 25
