@@ -25,6 +25,7 @@ EXIT_OF_ERROR: dict[str, Exit] = {
     "RunNotFoundError": Exit.REFUSED,
     "RunMovedError": Exit.REFUSED,
     "TaintedPositionError": Exit.REFUSED,
+    "CutPositionError": Exit.REFUSED,
     "RequestInterrupted": Exit.IN_DOUBT,
     "DivergenceError": Exit.DIVERGED,
     "WorldClosedError": Exit.DIVERGED,

@@ -253,14 +253,7 @@ class PositionHistory:
                 words.append(record)
                 self._take_turn(record.lane, TurnKind.WORD, len(words) - 1, record.pace)
             case Settled():
-                if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
-                    self._before_interruption[record.lane, record.ordinal] = self._lengths()
-                if record.ending == Ending.CARRIED:  # all of it is delivered where it ended
-                    self._give_back_turn(record.lane, TurnKind.HEAD, record.ordinal)
-                else:
-                    self._take_turn(record.lane, TurnKind.END, record.ordinal, record.pace)
-                self.last_ended = self.calls[record.lane][record.ordinal]
-                self.last_ended.settled = record
+                self._settle(record)
             case Unsettled():
                 call = self.calls[record.lane][record.ordinal]
                 call.announced = record.put_on(call.announced)
@@ -276,6 +269,16 @@ class PositionHistory:
                     self._take_turn(record.lane, TurnKind.END, record.ordinal, 0)
             case _:
                 pass
+
+    def _settle(self, record: Settled) -> None:
+        if record.ending in (Ending.INTERRUPTED, Ending.ABANDONED):
+            self._before_interruption[record.lane, record.ordinal] = self._lengths()
+        if record.ending == Ending.CARRIED:  # all of it is delivered where it ended
+            self._give_back_turn(record.lane, TurnKind.HEAD, record.ordinal)
+        else:
+            self._take_turn(record.lane, TurnKind.END, record.ordinal, record.pace)
+        self.last_ended = self.calls[record.lane][record.ordinal]
+        self.last_ended.settled = record
 
     def _take_turn(self, lane: str, kind: TurnKind, index: int, pace: int) -> None:
         self.turns.append(Turn(lane, kind, index, pace, self.committed is not None))
