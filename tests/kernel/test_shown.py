@@ -48,7 +48,8 @@ NOTEBOOKS: dict[str, Sequence[str]] = {
     "rich": (
         "from rich.progress import Progress\nfrom rich.table import Table\nimport rich",
         (
-            "with Progress(auto_refresh=False) as bars:\n    task = bars.add_task('rows', total=4)\n"
+            "with Progress(auto_refresh=False) as bars:\n"
+            "    task = bars.add_task('rows', total=4)\n"
             "    for n in range(4):\n        bars.update(task, advance=1, refresh=True)\n"
             "        if n == 2: hold()\n        bars.print('did', n)"
         ),
