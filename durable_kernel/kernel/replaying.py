@@ -46,6 +46,7 @@ _LOCK_RETRY_S = 0.1
 
 _BEGUN_AGAIN = "restoring began again, after it was interrupted."
 _SUBSCRIBER_TRIES = 20
+_SUBSCRIBER_TRIES_MAX = 100
 _SUBSCRIBER_RETRY_S = 0.05
 _SUBSCRIBERS_MORE_S = 0.2
 """Clients connect again each 0.1 s; the first one is waited for, then the others get their time."""
@@ -324,10 +325,12 @@ class Restoration:
 
     async def _wait_for_subscribers(self) -> None:
         """Give clients of the dead process a moment to come back: what is sent before is lost."""
-        for _ in range(_SUBSCRIBER_TRIES):
+        for tried in range(_SUBSCRIBER_TRIES_MAX):
             if self._kernel.has_subscriber.is_set():
                 await asyncio.sleep(_SUBSCRIBERS_MORE_S)
                 return
+            if tried >= _SUBSCRIBER_TRIES and self._kernel.backlog.is_empty:
+                return  # else who has sent something is there, and slow
             await asyncio.sleep(_SUBSCRIBER_RETRY_S)
 
     def _stop_at(self, history: PositionHistory, *, is_inside: bool = False) -> None:
