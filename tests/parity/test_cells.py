@@ -104,14 +104,17 @@ def test_cells_bring_what_they_bring_in_the_stock_kernel_and_are_restored(both: 
     assert "printed something else" not in first
 
 
-def test_cells_that_are_not_recorded_bring_the_same(both: Both) -> None:
+def test_cells_that_are_not_recorded_bring_the_same_and_are_told(both: Both) -> None:
     for code in LAST:
-        brought = {name: seen(each, each.run(code)) for name, each in both.items()}
+        shown = {name: each.run(code) for name, each in both.items()}
+        brought = {name: seen(both[name], each) for name, each in shown.items()}
         for reply, *_ in brought.values():
             reply.pop("execution_count")
 
         assert brought["durable"][0] == brought["stock"][0], code
         assert brought["durable"][2:] == brought["stock"][2:], code
+        if code.startswith(("!", "%")):
+            assert "durable: cell " in shown["durable"].text("stderr"), code
 
 
 def test_kernel_info_differs_by_the_absence_of_subshells_only(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.conftest import Start
 from tests.parity.both import both_kernels, seen, told
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 CELLS = [
     "a, b = 1, [2]",
