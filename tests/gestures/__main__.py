@@ -132,18 +132,19 @@ def main() -> int:
             stage.follow = print
             only = [each.strip() for each in given.only.split(",") if each.strip()]
             difference = stage.play(given.play, only or plan(given.play, given.gestures))
-            print(difference or "0 differences")
-            return bool(difference)
+            found += bool(difference)
+            print(difference or "as promised")
+            return found
         for number in range(given.first, given.first + given.seeds):
             if number == given.first + given.seeds - given.real:
                 stage.become_real()
             found += not _as_promised(stage, f"{given.seed}/{number}", given)
-    finally:
+    finally:  # also where somebody had enough of it
         stage.close()
-    took = time.monotonic() - began
-    print(f"{sum(stage.made.values())} gestures in {took:.0f} s, {found} differences")
-    for name in GESTURES:
-        print(f"  {stage.made[name]:6}  {name}")
+        took = time.monotonic() - began
+        print(f"{sum(stage.made.values())} gestures in {took:.0f} s, {found} differences")
+        for name in GESTURES:
+            print(f"  {stage.made[name]:6}  {name}")
     return bool(found)
 
 
