@@ -20,6 +20,7 @@ import websocket
 from durable_kernel.history import Opened
 from durable_kernel.kernel.install import install
 from durable_kernel.store import Store
+from tests.kernel.sitting import is_told_by_us
 
 _WAIT_S = 120.0
 _TOKEN = "of-this-test"
@@ -250,10 +251,12 @@ def errors_of(messages: list[dict[str, Any]]) -> str:
 
 
 def text_of(messages: list[dict[str, Any]]) -> str:
-    """What a request printed, and its result."""
+    """What a request printed, and its result; not what is told of a restoration before it."""
     parts = []
     for message in messages:
         content = message["content"]
+        if is_told_by_us(message["msg_type"], content):
+            continue
         if message["msg_type"] == "stream" and content["name"] == "stdout":
             parts.append(content["text"])
         if message["msg_type"] in ("display_data", "execute_result"):
