@@ -64,10 +64,30 @@ class Order:
 
 
 @dataclass
-class Witness:
-    """The service as its parent sees it."""
+class Child:
+    """A process that answers lines of JSON, as its parent sees it. The end of its input ends it."""
 
     process: subprocess.Popen[str]
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def _ask(self, **command: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@dataclass
+class Witness(Child):
+    """The service as its parent sees it."""
+
     origin: str
 
     @classmethod
@@ -101,20 +121,6 @@ class Witness:
     def forget(self) -> None:
         """Begin a new case."""
         self._ask(do="forget")
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def _ask(self, **command: Any) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
 
 
 # --- the service ----------------------------------------------------------------------------------

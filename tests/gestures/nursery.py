@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.crash.witness import Child
+
 __all__ = ["Nursery"]
 
 _POLL_S = 0.005
 
 
 @dataclass
-class Nursery:
+class Nursery(Child):
     """The nursery as its parent sees it."""
-
-    process: subprocess.Popen[str]
 
     @classmethod
     def start(cls) -> Nursery:
@@ -51,20 +51,6 @@ class Nursery:
         """Wait for the end of a kernel; None if it did not come in time."""
         status = self._ask(do="wait", pid=pid, timeout_s=timeout_s)
         return None if status is None else int(status)
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-
-    def _ask(self, **command: Any) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
 
 
 # --- the process that forks -----------------------------------------------------------------------
