@@ -184,8 +184,16 @@ class LiveKernel:
         return asked
 
     def run(self, code: str, **options: Any) -> Shown:
-        """Execute and wait for reply and idle."""
-        return self.wait(self.ask(code, **options))
+        """Execute and wait for reply and idle.
+
+        Every kernel aborts what comes in right behind an error reply, for a moment that a client
+        cannot see; nothing of it ran, so it is asked again, as people do.
+        """
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            shown = self.wait(self.ask(code, **options))
+            if shown.status != "aborted" or time.monotonic() > deadline:
+                return shown
 
     def wait(self, asked: str, timeout_s: float = _WAIT_S) -> Shown:
         """Collect what belongs to a request until its idle status, then its reply."""

@@ -7,6 +7,7 @@ each has a key, so the one that a kill cuts is made again, under its old key.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -56,8 +57,10 @@ def site() -> Iterator[Site]:
 
 
 def _turns(shown: Shown) -> list[object]:
-    line = next(each for each in shown.text().splitlines() if each.startswith("["))
-    found: list[object] = ast.literal_eval(line)
+    """The list that was printed, wherever a thread's own words stand around it."""
+    printed = re.search(r"\[\(.*?\)\]", shown.text())
+    assert printed is not None, shown
+    found: list[object] = ast.literal_eval(printed[0])
     return found
 
 
