@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ import nbformat
 import pytest
 
 from durable_kernel.history import Outline
+from durable_kernel.journal import is_locked
 from durable_kernel.runtime import records_of
 from durable_kernel.store import Store
 
 pytestmark = pytest.mark.slow
 
-_WAIT_S = 90.0
+_WAIT_S = 120.0
 _STEP = """\
 import durable_kernel as durable
 
@@ -81,13 +82,34 @@ class Job:
     def run(self) -> int:
         return self.start().wait(timeout=_WAIT_S)
 
-    def wait_for(self, name: str) -> None:
+    def kill_behind(self, name: str) -> None:
+        """Kill the job once this step has its outcome in the journal; wait for its kernel's end."""
+        assert self._process is not None
+        self._wait_until(lambda: self._has_ended() or (self.folder / name).exists())
+        self._wait_until(lambda: self._has_ended() or not self._is_in_step())
+        assert not self._has_ended(), self.log()
+        self._process.kill()
+        self._process.wait()
+        self._wait_until(lambda: not any(is_locked(each.folder) for each in self._store.all()))
+
+    def _wait_until(self, is_so: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _WAIT_S
-        while not (self.folder / name).exists():
+        while not is_so():
             assert time.monotonic() < deadline, self.log()
-            assert self._process is not None
-            assert self._process.poll() is None, self.log()
             time.sleep(0.02)
+
+    def _has_ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    def _is_in_step(self) -> bool:
+        """Tell whether a step is announced and not settled: a kill would leave it in doubt."""
+        unfinished = [each.open_position for each in self._outlines()]
+        return any(
+            act.kind == "step"
+            for position in unfinished
+            if position is not None
+            for act in position.pending.values()
+        )
 
     def done(self, name: str) -> int:
         return len((self.folder / name).read_text())
@@ -99,11 +121,16 @@ class Job:
         return "".join(out.text for out in shown)
 
     def statuses(self) -> list[str]:
-        store = Store(self.folder / "home")
+        return [each.status for each in self._outlines()]
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.folder / "home")
+
+    def _outlines(self) -> list[Outline]:
+        store = self._store
         return [
-            Outline.of(
-                store.frames(each), records_of(store, each.run_id, with_objects=False)
-            ).status
+            Outline.of(store.frames(each), records_of(store, each.run_id, with_objects=False))
             for each in store.all()
         ]
 
@@ -126,10 +153,8 @@ def papermill(tmp_path: Path) -> Iterator[Job]:
 
 def test_a_papermill_job_killed_and_run_again_repeats_nothing(papermill: Job) -> None:
     papermill.write(_STEP, "act('a'); print('n is', n)", _WAITS)
-    killed = papermill.start()
-    papermill.wait_for("b")
-    killed.kill()
-    killed.wait()
+    papermill.start()
+    papermill.kill_behind("b")
     (papermill.folder / "go").touch()
 
     status = papermill.run()
@@ -173,10 +198,8 @@ def _nbclient(folder: Path, **environment: str) -> Job:
 def test_a_plain_nbclient_run_goes_on_where_the_run_is_named(tmp_path: Path) -> None:
     job = _nbclient(tmp_path, DURABLE_RESUME="match")
     job.write(_STEP, "act('a'); print('a')", _WAITS)
-    killed = job.start()
-    job.wait_for("b")
-    killed.kill()
-    killed.wait()
+    job.start()
+    job.kill_behind("b")
     (tmp_path / "go").touch()
 
     status = job.run()
