@@ -40,11 +40,7 @@ from durable_kernel.kernel.control import BesideOnControl
 from durable_kernel.kernel.direct import DirectAnswers
 from durable_kernel.kernel.from_the_top import FromTheTop
 from durable_kernel.kernel.magics import register_magic
-from durable_kernel.kernel.outputs import (
-    Capture,
-    CapturingSession,
-    connect_thread,
-)
+from durable_kernel.kernel.outputs import Capture, CapturingSession, connect_thread
 from durable_kernel.kernel.performing import (
     Asked,
     Performer,
@@ -403,6 +399,7 @@ class DurableKernel(IPythonKernel):
         assert self.run is not None, "without a run there is a refusal"
         if is_beside:
             return await self.beside.execute(self.run, asked)
+        self.run.attend(can_ask=asked.allow_stdin)
         try:
             await self.beside.replay_waiting(self.run)
             answered = await self.from_the_top.take(asked)

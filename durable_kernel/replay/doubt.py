@@ -37,6 +37,8 @@ class Doubt(StrEnum):
 
     REPEAT = "repeat"
     PARK = "park"
+    FAIL = "fail"
+    """Stop the run and let the cell fail with a sentence: nobody can be asked."""
     RAISE = "raise"
     STOP = "stop"
 
@@ -52,15 +54,17 @@ def may_repeat(announced: Announced, now_ns: int) -> bool:
 def decide_doubt(
     call: CallHistory,
     now_ns: int,
-    policy: InDoubtPolicy,
+    policy: InDoubtPolicy | None,
     *,
     code_names_it: bool,
+    can_ask: bool = True,
     is_listed: bool = False,
     was_repeated: bool = False,
 ) -> Doubt:
     """Decide about a cut call at wall time `now_ns`.
 
-    `code_names_it`: a frame on the lane's stack names RequestInterrupted (H4). `is_listed`: the
+    `policy` None: the user set none. `code_names_it`: a frame on the lane's stack names
+    RequestInterrupted (H4). `can_ask`: whoever sent the cell may have an answer. `is_listed`: the
     user's settings let it be repeated now. `was_repeated`: it was, and what came back tells nothing
     (H21).
     """
@@ -68,7 +72,9 @@ def decide_doubt(
         return Doubt.REPEAT
     if policy is InDoubtPolicy.RAISE or code_names_it:
         return Doubt.RAISE
-    return Doubt.PARK if policy is InDoubtPolicy.ASK else Doubt.STOP
+    if policy is InDoubtPolicy.STOP:
+        return Doubt.STOP
+    return Doubt.PARK if can_ask or policy is InDoubtPolicy.ASK else Doubt.FAIL
 
 
 def names_interruption(frame: FrameType | None, own_package: str) -> bool:

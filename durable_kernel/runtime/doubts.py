@@ -35,12 +35,20 @@ __all__ = ["Doubts"]
 
 
 class Doubts:
-    """What is in doubt in one run. `leave` ends the process without unwinding (policy stop)."""
+    """What is in doubt in one run. `leave` ends the process without unwinding (policy stop).
+
+    `can_ask`: whoever sent the cell that is executed may have an answer. Set between cells.
+    """
 
     def __init__(
-        self, port: RunPort, world: World, policy: InDoubtPolicy, leave: Callable[[int], None]
+        self,
+        port: RunPort,
+        world: World,
+        policy: InDoubtPolicy | None,
+        leave: Callable[[int], None],
     ) -> None:
         self.parked: list[Parked] = []
+        self.can_ask = True
         self._port = port
         self._world = world
         self._policy = policy
@@ -76,6 +84,7 @@ class Doubts:
             self._world.wall_ns(),
             self._policy,
             code_names_it=names_interruption(sys._getframe(2), "durable_kernel"),  # noqa: SLF001 - the only way to a caller's frame
+            can_ask=self.can_ask,
             is_listed=call.repeat.is_listed,
             was_repeated=bool(found),
         )
@@ -103,6 +112,9 @@ class Doubts:
             latch = self._port.set_latch(RunSuspendedError(parked.sentence()))
             self._leave(3)
             raise latch
+        if doubt is Doubt.FAIL:
+            then = "Then execute the notebook again: it goes on from here."
+            raise self._port.set_latch(RunSuspendedError(f"{parked.sentence()} {then}"))
         self.parked.append(parked)
         return parked
 

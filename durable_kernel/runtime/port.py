@@ -82,7 +82,7 @@ class RunPort(Recording):
         *,
         secrets: KnownSecrets,
         world: World,
-        policy: InDoubtPolicy,
+        policy: InDoubtPolicy | None,
         interrupts: Interrupts,
         leave: Callable[[int], None],
         hosts: HostRules | None = None,

@@ -53,7 +53,7 @@ from durable_kernel.runtime.retrying import (
     require_untainted,
 )
 from durable_kernel.runtime.secrets import RunSecrets
-from durable_kernel.runtime.settings import Settings
+from durable_kernel.runtime.settings import Resume, Settings
 from durable_kernel.runtime.storing import Storing
 from durable_kernel.runtime.surroundings import Surroundings
 from durable_kernel.runtime.vitals import Doing, Vitals
@@ -290,6 +290,14 @@ class Run(Branching):
             raise UsageError(
                 f"position {self._cursor} is recorded and not replayed yet: it is next."
             )
+
+    def attend(self, *, can_ask: bool) -> None:
+        """Note whether who sends the cell that comes takes questions.
+
+        A job that is compared cell by cell and takes none has nobody to decide about an act in
+        doubt: unless the settings say otherwise, the cell fails and says what is to be done.
+        """
+        self.port.doubts.can_ask = can_ask or self.settings.resume is not Resume.MATCH
 
     # --- called by a cell's execution -------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from durable_kernel.runtime.keeping import KEPT_BYTES_MAX
 __all__ = ["Resume", "Settings"]
 
 _T = TypeVar("_T", bound=StrEnum)
+_D = TypeVar("_D")
 
 POISON_S = 60.0
 """H36. Longer than a cell takes that breaks its process at once, shorter than between two
@@ -48,6 +49,7 @@ class Resume(StrEnum):
 class Settings:
     """One run's settings.
 
+    `in_doubt` None: ask, where somebody can be asked (`Run.attend`); else the cell fails.
     `redo` allows tainted and inexact positions to be executed again; `partly` restores of an
     inexact one what could be kept, and takes the other names away; `repeat_acts` allows a branch
     that leaves acts behind. Both are explicit decisions of a user, never defaults. `hosts` says
@@ -61,7 +63,7 @@ class Settings:
     run: str | None = None
     home: Path | None = None
     level: Level = Level.DEFAULT
-    in_doubt: InDoubtPolicy = InDoubtPolicy.ASK
+    in_doubt: InDoubtPolicy | None = None
     resume: Resume = Resume.EAGER
     redo: bool = False
     partly: bool = False
@@ -82,7 +84,7 @@ class Settings:
             run=environ.get("DURABLE_RUN") or None,
             home=Path(home) if home else None,
             level=_choice(environ, "DURABLE_DURABILITY", Level, Level.DEFAULT),
-            in_doubt=_choice(environ, "DURABLE_IN_DOUBT", InDoubtPolicy, InDoubtPolicy.ASK),
+            in_doubt=_choice(environ, "DURABLE_IN_DOUBT", InDoubtPolicy, None),
             resume=_choice(environ, "DURABLE_RESUME", Resume, Resume.EAGER),
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
@@ -101,7 +103,7 @@ class Settings:
         )
 
 
-def _choice(environ: Mapping[str, str], name: str, kind: type[_T], default: _T) -> _T:
+def _choice(environ: Mapping[str, str], name: str, kind: type[_T], default: _D) -> _T | _D:
     given = environ.get(name)
     if not given:
         return default

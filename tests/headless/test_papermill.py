@@ -36,6 +36,17 @@ while not os.path.exists('go'):
     time.sleep(0.05)
 print('done')
 """
+_DIES_IN_ITS_ACT = """\
+import durable_kernel as durable, os
+
+@durable.step
+def pay():
+    with open('paid', 'a') as file:
+        file.write('x')
+    os.kill(os.getpid(), 9)
+
+print('paid', pay())
+"""
 _NBCLIENT = """\
 import nbformat, sys
 from nbclient import NotebookClient
@@ -113,6 +124,18 @@ class Job:
 
     def done(self, name: str) -> int:
         return len((self.folder / name).read_text())
+
+    def resolve(self, *words: str) -> None:
+        """Decide about the act in doubt, as a person does in a terminal."""
+        command = "from durable_kernel.cli import main; main()"
+        subprocess.run(
+            [sys.executable, "-c", command, "resolve", "nightly", *words],
+            env={**os.environ, "DURABLE_HOME": str(self.folder / "home")},
+            check=True,
+            capture_output=True,
+            input=b"7",
+            timeout=_WAIT_S,
+        )
 
     def outputs(self) -> str:
         notebook = nbformat.read(self.folder / "out.ipynb", as_version=4)
@@ -221,3 +244,23 @@ def test_nbclient_on_a_restored_kernel_gets_what_a_clean_run_gives(tmp_path: Pat
     assert (first, status) == (0, 0), job.log()
     assert job.outputs() == "a\n[1, 3]\n"
     assert job.done("a") == 1
+
+
+def test_nbclient_is_told_of_an_act_in_doubt_and_goes_on_once_it_is_decided(tmp_path: Path) -> None:
+    """Nobody can be asked, and nothing was set: the job fails and says what is to be done."""
+    job = _nbclient(tmp_path, DURABLE_RESUME="match")
+    job.write("print('a')", _DIES_IN_ITS_ACT, "print('b')")
+    died = job.run()
+    untold = job.log()
+    failed = job.run()
+    told = job.log().removeprefix(untold)
+    job.resolve("--answer", "-")
+
+    status = job.run()
+
+    assert (died, failed, status) == (1, 1, 0), job.log()
+    assert "DeadKernelError" in untold
+    assert "CellExecutionError" in told
+    assert "`durable resolve nightly 1.0 --retry` makes the call again" in told
+    assert job.done("paid") == 1
+    assert job.outputs() == "a\npaid 7\nb\n"

@@ -83,10 +83,39 @@ def test_an_act_in_doubt_follows_code_and_policy(
     assert decide_doubt(call, 1_001 * S, policy, code_names_it=code_names_it) is expected
 
 
-@pytest.mark.parametrize("policy", InDoubtPolicy)
+@pytest.mark.parametrize(
+    ("policy", "can_ask", "expected"),
+    [
+        (None, True, Doubt.PARK),
+        (None, False, Doubt.FAIL),
+        (ASK, False, Doubt.PARK),
+        (STOP, False, Doubt.STOP),
+        (RAISE, False, Doubt.RAISE),
+    ],
+)
+def test_where_nobody_can_be_asked_the_cell_fails_unless_the_user_said_otherwise(
+    policy: InDoubtPolicy | None, *, can_ask: bool, expected: Doubt
+) -> None:
+    call = CallHistory(post())
+
+    doubt = decide_doubt(call, 1_001 * S, policy, code_names_it=False, can_ask=can_ask)
+
+    assert doubt is expected
+
+
+def test_code_that_names_the_interruption_is_told_where_nobody_can_be_asked() -> None:
+    """H4."""
+    call = CallHistory(post())
+
+    doubt = decide_doubt(call, 1_001 * S, None, code_names_it=True, can_ask=False)
+
+    assert doubt is Doubt.RAISE
+
+
+@pytest.mark.parametrize("policy", [*InDoubtPolicy, None])
 @pytest.mark.parametrize("code_names_it", [False, True])
 def test_what_may_be_repeated_is_never_asked_about(
-    policy: InDoubtPolicy, *, code_names_it: bool
+    policy: InDoubtPolicy | None, *, code_names_it: bool
 ) -> None:
     """Rule 5: safe calls are repeated, so are idempotent ones within their time."""
     for announced in (look(), post(repeat_s=None), post(repeat_s=300.0)):

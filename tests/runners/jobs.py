@@ -84,7 +84,7 @@ class Job:
         if self.case.run_id and self.case.runner != "durable":
             own["DURABLE_RUN"] = self.case.run_id
         if self.case.runner == "nbclient":
-            own |= {"DURABLE_RESUME": "match", "DURABLE_IN_DOUBT": "stop"}
+            own["DURABLE_RESUME"] = "match"
         return {**inherited, **folders, **own}
 
     def log(self) -> str:

@@ -214,6 +214,7 @@ class _Kernel:
 
     def _perform(self, run: Run, source: str, *, expects_error: bool) -> None:
         assert self._driver is not None, "there is one for each run"
+        run.attend(can_ask=False)  # as nbclient says with each request
         try:
             execution = run.match_cell(CellRequest(source), expects_error=expects_error)
         except (DurableError, Stop) as error:

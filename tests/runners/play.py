@@ -105,7 +105,7 @@ class Play:
                 result.carried_out.append(left.pop(0))
             elif status == 0:
                 break
-            if status > 0 and (doubts := self._doubts()) and self._has_told():
+            if status > 0 and (doubts := self._doubts()) and self._has_told(None):
                 self._decide(doubts)
         result.missed = left
         if not result.findings:
@@ -161,12 +161,16 @@ class Play:
         if status not in allowed:
             log = self._job.log()[-3000:]
             self._find("status", f"{status}, not {sorted(allowed)}, after {order}\n{log}")
-        elif status in (IN_DOUBT, *FAILED) and doubts and not self._has_told():
+        elif status in (IN_DOUBT, *FAILED) and doubts and not self._has_told(order):
             self._find("status", f"a doubt was not told\n{self._job.log()[-2000:]}")
 
-    def _has_told(self) -> bool:
-        """Tell whether a call said how to decide; nbclient shows nothing of ours."""
-        return self._case.runner == "nbclient" or "durable resolve" in self._job.log()
+    def _has_told(self, order: Order | None) -> bool:
+        """Tell whether a call said how to decide.
+
+        Where `order` killed the kernel, plain nbclient says only that: the next call tells.
+        """
+        is_silent = order is not None and self._case.runner == "nbclient"
+        return is_silent or "durable resolve" in self._job.log()
 
     # --- the run ----------------------------------------------------------------------------------
 

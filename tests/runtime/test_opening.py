@@ -194,7 +194,7 @@ def test_settings_are_read_from_the_environment() -> None:
         {"DURABLE_RUN": "nightly", "DURABLE_HOME": "there", "DURABLE_IN_DOUBT": "stop"}
     )
 
-    assert (settings.run, settings.home, settings.in_doubt.value) == (
+    assert (settings.run, settings.home, settings.in_doubt) == (
         "nightly",
         Path("there"),
         "stop",
