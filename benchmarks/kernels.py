@@ -22,7 +22,7 @@ from durable_kernel.kernel.install import specification
 __all__ = ["Kernel"]
 
 _clock = time.perf_counter
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 120.0
 _RECONNECT_MS = 2
 """How often a client's socket asks whether the kernel listens. The usual 100 would blur starts."""
 
@@ -46,6 +46,7 @@ class Kernel:
 
     def __enter__(self) -> Self:
         self.start()
+        self._wait_for_subscription()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,6 +123,18 @@ class Kernel:
                 continue
             if reply["parent_header"].get("msg_id") == asked:
                 return reply
+        raise TimeoutError(self._log())
+
+    def _wait_for_subscription(self) -> None:
+        """Ask until something came on IOPub: what is sent before a subscription is lost."""
+        deadline = _clock() + _TIMEOUT_S
+        while _clock() < deadline:
+            self._reply_to(self._client.kernel_info())
+            try:
+                self._client.get_iopub_msg(timeout=0.2)
+            except queue.Empty:
+                continue
+            return
         raise TimeoutError(self._log())
 
     def _wait_for_idle(self, asked: str) -> None:

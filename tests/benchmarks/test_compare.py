@@ -57,7 +57,7 @@ def test_a_pipeline_killed_thrice_under_durable_is_seen_once_from_outside(tmp_pa
         ],
         cwd=ROOT,
         check=True,
-        timeout=110,
+        timeout=280,
     )
 
     (found,) = json.loads(answer.read_text())["tools"]

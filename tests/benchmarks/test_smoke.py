@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str) -> dict[str, Any]:
         ],
         cwd=ROOT,
         check=True,
-        timeout=110,
+        timeout=280,
     )
     content: dict[str, Any] = json.loads(answer.read_text())
     return content

@@ -13,7 +13,7 @@ def test_commands_that_only_look_into_runs_need_no_notebook_library() -> None:
     code = "import sys, durable_kernel.cli; print({'nbformat', 'nbclient'} & set(sys.modules))"
 
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
 
     assert said.stdout == "set()\n"

@@ -20,7 +20,10 @@ from durable_kernel.history import Outline
 
 pytestmark = pytest.mark.slow
 
-_ASK = "import httpx, os\nr = httpx.request({method!r}, {url!r}, json={json}, headers={headers})\n"
+_ASK = (
+    "import httpx, os\n"
+    "r = httpx.request({method!r}, {url!r}, json={json}, headers={headers}, timeout=120)\n"
+)
 _PID = "{'X-Pid': str(os.getpid())}"
 
 

@@ -22,7 +22,7 @@ from durable_kernel.runtime import Settings, open_run, prepare
 from durable_kernel.testing.driver import Driver
 from tests.interrupts.cells import SETUP, make_cells
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 _RANDOM_US_MAX = 9_000
 
 

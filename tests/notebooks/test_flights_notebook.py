@@ -67,7 +67,7 @@ def test_the_stock_kernel_runs_it_and_asks_for_each_page_once(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
 
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=90).execute()
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=180).execute()
 
     exchanges = read_exchanges(server.log.path.read_text().splitlines())
     assert [(c.page, c.asked, c.completed) for c in count_pages(exchanges)] == [

@@ -35,7 +35,7 @@ def test_the_stock_kernel_runs_the_tour_and_each_second_has_its_line() -> None:
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source = "seconds = 2"
 
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
+    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
 
     printed = "".join(output.text for cell in notebook.cells for output in cell.get("outputs", []))
     assert len(re.findall(r"^second \d+ at [\d:]+ draw \d$", printed, re.MULTILINE)) == 2

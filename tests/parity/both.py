@@ -15,6 +15,8 @@ from tests.kernel.live import LiveKernel, Shown
 
 __all__ = ["KERNELS", "Both", "answered", "both_kernels", "masked", "seen", "told"]
 
+_WAIT_S = 120.0
+
 KERNELS = {"durable": "durable_kernel", "stock": "ipykernel_launcher"}
 
 _MASKS = (
@@ -66,7 +68,7 @@ def answered(kernel: LiveKernel, kind: str, content: dict[str, Any]) -> Any:
     message = client.session.msg(f"{kind}_request", content)
     client.shell_channel.send(message)
     while True:
-        reply = client.get_shell_msg(timeout=30)
+        reply = client.get_shell_msg(timeout=_WAIT_S)
         if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
             return masked(kernel, reply["content"])
 

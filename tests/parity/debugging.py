@@ -10,7 +10,7 @@ from tests.kernel.live import LiveKernel
 
 __all__ = ["DebugClient"]
 
-_WAIT_S = 30.0
+_WAIT_S = 120.0
 
 
 class DebugClient:

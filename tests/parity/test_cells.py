@@ -125,7 +125,7 @@ def test_kernel_info_differs_by_the_absence_of_subshells_only(tmp_path: Path) ->
         try:
             kernel.start()
             kernel.client.kernel_info()
-            infos.append(kernel.client.get_shell_msg(timeout=10)["content"])
+            infos.append(kernel.client.get_shell_msg(timeout=120)["content"])
         finally:
             kernel.close()
 

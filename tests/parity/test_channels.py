@@ -11,6 +11,14 @@ from tests.kernel.live import LiveKernel
 
 pytestmark = pytest.mark.slow
 
+FAILS_WHEN_ALL_ARE_THERE = """
+import time
+backlog = get_ipython().kernel.backlog
+while len(backlog.unfinished()) < 5:
+    time.sleep(0.01)
+1/0
+"""
+
 
 def on_control(kernel: LiveKernel, code: str) -> dict[str, Any]:
     """Send an execute request on the control channel; return its reply."""
@@ -18,7 +26,7 @@ def on_control(kernel: LiveKernel, code: str) -> dict[str, Any]:
     message = session.msg("execute_request", {"code": code})
     channel.send(message)
     while True:
-        reply: dict[str, Any] = kernel.client.get_control_msg(timeout=20)
+        reply: dict[str, Any] = kernel.client.get_control_msg(timeout=120)
         if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
             return reply
 
@@ -28,7 +36,7 @@ def test_what_waits_behind_a_cell_is_answered_behind_it(start: Start) -> None:
     kernel.run("'restored'")
 
     asked = [
-        kernel.ask("import time; time.sleep(0.5); 1/0"),
+        kernel.ask(FAILS_WHEN_ALL_ARE_THERE),
         kernel.client.kernel_info(),
         kernel.ask("never = 1"),
         kernel.client.comm_info(),
@@ -36,7 +44,7 @@ def test_what_waits_behind_a_cell_is_answered_behind_it(start: Start) -> None:
     ]
     replies: list[dict[str, Any]] = []
     while len(replies) < len(asked):
-        reply = kernel.client.get_shell_msg(timeout=20)
+        reply = kernel.client.get_shell_msg(timeout=120)
         if reply["parent_header"]["msg_id"] in asked:
             replies.append(reply)
 

@@ -226,7 +226,7 @@ def test_acts_that_the_parent_did_behind_the_fork_are_told(notebook: Branching) 
 def test_an_act_under_way_at_the_fork_is_never_repeated_unasked(notebook: Branching) -> None:
     """H29: a thread outlives its cell; the parent has its answer, the fork asks for one."""
     notebook.names.update(repeat=Repeat(3600.0, "harmless"), go=threading.Event())
-    notebook.service.during = lambda name: notebook.names["go"].wait(10) and name
+    notebook.service.during = lambda name: notebook.names["go"].wait(120) and name
     thread = (
         "import threading\n"
         "worker = threading.Thread(target=lambda: service.ask('slow', repeat=repeat))\n"

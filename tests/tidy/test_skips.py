@@ -12,6 +12,7 @@ import pytest
 
 from tests.tidy import tree
 
+PATIENCE = "THREADS_END_S = 10.0"
 CASES = {
     "tool": "@pytest.mark.needs_tool('no-such-program')\ndef test_a(): raise AssertionError\n",
     "platform": "@pytest.mark.skip('only on macOS')\ndef test_a(): raise AssertionError\n",
@@ -27,7 +28,10 @@ CASES = {
 def run_case(folder: Path, case: str, *, are_tools_required: bool) -> tuple[int, str]:
     """Run one test under this project's conftest and settings; return exit status and output."""
     (folder / "tests").mkdir()
-    shutil.copyfile(tree.ROOT / "tests" / "conftest.py", folder / "tests" / "conftest.py")
+    conftest = (tree.ROOT / "tests" / "conftest.py").read_text()
+    assert PATIENCE in conftest
+    # A thread that stays does so however long one waits: a moment is enough here.
+    (folder / "tests" / "conftest.py").write_text(conftest.replace(PATIENCE, "THREADS_END_S = 0.1"))
     shutil.copyfile(tree.ROOT / "pyproject.toml", folder / "pyproject.toml")
     (folder / "tests" / "test_case.py").write_text(f"import pytest\n\n{CASES[case]}")
     (folder / ".ci").mkdir()

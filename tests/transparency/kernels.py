@@ -27,7 +27,7 @@ KERNELS = {"stock": STOCK, "durable": DURABLE}
 
 _INSIDE = Path(__file__).with_name("inside.py")
 _MIME_TYPE = "application/vnd.durable-transparency"
-_REPLY_S = 30.0
+_REPLY_S = 120.0
 _IDLE = ("status", {"execution_state": "idle"})
 
 

@@ -17,7 +17,7 @@ from tests.transparency.kernels import DURABLE, STOCK, KernelLostError, replay, 
 from tests.transparency.run import Compared, compare
 from tests.transparency.suites import Suite
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 TESTS = """
 import asyncio, http.server, sys, threading, urllib.request
@@ -121,7 +121,7 @@ def test_a_kernel_that_dies_is_no_outcome(tmp_path: Path) -> None:
     (source / "test_tiny.py").write_text(f"import os\n{DIES}")
 
     with pytest.raises(KernelLostError, match="the kernel died of 3"):
-        run_suite(STOCK, tmp_path / "stock", source, ["-q", "test_tiny.py"], 60.0)
+        run_suite(STOCK, tmp_path / "stock", source, ["-q", "test_tiny.py"], 120.0)
 
 
 def test_a_cell_that_only_asked_is_restored(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_cell_that_only_asked_is_restored(tmp_path: Path) -> None:
     source.mkdir()
     (source / "test_tiny.py").write_text("def test_passes(): ...\n")
 
-    ran = run_suite(DURABLE, tmp_path / "own", source, ["-q", "--capture=sys"], 60.0)
-    again = replay(tmp_path / "own", 60.0, is_redone=True)
+    ran = run_suite(DURABLE, tmp_path / "own", source, ["-q", "--capture=sys"], 120.0)
+    again = replay(tmp_path / "own", 120.0, is_redone=True)
 
     assert set(ran.outcomes.values()) == {"passed"}
     assert again.status == "ok"
