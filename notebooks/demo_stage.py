@@ -61,7 +61,7 @@ class Service:
 
     def reports(self) -> list[dict[str, Any]]:
         """Ask the service which reports it has, oldest first. The log notes that it was asked."""
-        answer = httpx.get(f"{self.url}/reports", trust_env=False)
+        answer = httpx.get(f"{self.url}/reports", trust_env=False, timeout=60)
         answer.raise_for_status()
         reports: list[dict[str, Any]] = answer.json()
         return reports

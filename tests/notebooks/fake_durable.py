@@ -5,7 +5,8 @@ Keeps the public contract and nothing else: `run NOTEBOOK -o OUT --run NAME` and
 does what `tiny.ipynb` of the test does: asks for all pages, hands in a report, and keeps a line of
 each answer in DURABLE_HOME. As a real kernel it ends soon after its runner, and until then holds
 the run, so that the next one waits. `FAKE_FORGETS=1` makes it forget all answers, as a kernel
-without a journal would.
+without a journal would. `FAKE_RESTS=4,10` lets its first life rest behind page 4, and its second
+behind page 10, until somebody kills it or its runner: a killer may be as slow as it likes.
 """
 
 import fcntl
@@ -20,6 +21,8 @@ import httpx
 
 HOME = Path(os.environ["DURABLE_HOME"])
 JOURNAL = HOME / "journal.jsonl"
+LIVES = HOME / "lives"
+REST_S_MAX = 120.0
 
 
 def recall() -> list[dict[str, str]]:
@@ -39,17 +42,33 @@ def answered(client: httpx.Client, known: dict[str, str], url: str) -> str:
         answer = client.get(url)
         known[url] = answer.links.get("next", {}).get("url", "")
         write(event="answer", url=url, following=known[url])
-        time.sleep(0.05)
     return known[url]
+
+
+def rest(runner: int) -> None:
+    """Stay here until somebody is killed. What was kept looks younger than the page, as it is."""
+    ends_at = time.monotonic() + REST_S_MAX
+    while os.getppid() == runner and time.monotonic() < ends_at:
+        os.utime(JOURNAL)
+        time.sleep(0.01)
+
+
+def page_of_rest() -> str:
+    """Return the address of the page behind which this life is to end; "" for none."""
+    with LIVES.open("a") as lives:
+        lives.write("x")
+    rests = os.environ.get("FAKE_RESTS", "").split(",")
+    life = LIVES.stat().st_size - 1
+    return f"/flights?page={rests[life]}" if life < len(rests) else ""
 
 
 def kernel(runner: int) -> int:
     with (HOME / "LOCK").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return execute(runner)
+        return execute(runner, page_of_rest())
 
 
-def execute(runner: int) -> int:
+def execute(runner: int, ends_behind: str) -> int:
     forgets = "FAKE_FORGETS" in os.environ
     entries = [] if forgets else recall()
     known = {entry["url"]: entry["following"] for entry in entries if entry["event"] == "answer"}
@@ -59,7 +78,9 @@ def execute(runner: int) -> int:
         while url:
             if os.getppid() != runner:
                 return 1
-            url = answered(client, known, url)
+            asked, url = url, answered(client, known, url)
+            if asked == ends_behind:
+                rest(runner)
         if "/airlines" not in known:
             answered(client, known, "/airlines")
         if last_words == ["announced"]:
