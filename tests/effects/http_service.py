@@ -3,8 +3,9 @@
     service = HttpService.start(folder)      until `stop`; `tls=True` serves https, CA at `ca_file`
     service.url("/hello"), service.hits()    hits: one "METHOD /path" per request, in order
 
-The access log is written before the answer, so a client that has its answer finds its line.
-Run as a program it is the service itself: `http_service.py LOG [CERTIFICATE]`.
+The access log is written before the answer, so a client that has its answer finds its line. Of one
+that did not wait for it the line is found as well: `hits` waits until the service has heard all.
+Run as a program it is the service itself: `-m tests.effects.http_service LOG [CERTIFICATE]`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import gzip
 import hashlib
 import json
 import random
-import select
 import socket
 import ssl
 import subprocess
@@ -23,10 +23,12 @@ import threading
 import time
 import zlib
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
+
+from tests.effects.hearing import HearingServer
 
 LINES = [f"line {number}\n".encode() for number in range(5)]
 EVENTS = [f'event: tick\ndata: {{"n": {number}}}\n\n'.encode() for number in range(4)]
@@ -48,76 +50,56 @@ class HttpService:
     log: Path
     origin: str
     ca_file: Path | None = None
+    hears: bool = False
 
     @classmethod
-    def start(cls, folder: Path, *, tls: bool = False, module: str = "") -> HttpService:
+    def start(cls, folder: Path, *, tls: bool = False, module: str = __name__) -> HttpService:
         """Start one with its log in `folder`. Returns once it listens.
 
-        `module` names another service than this one: what it runs is `serve` with its own handler.
+        `module` names another service than this one. One that runs `serve` says that it `hears`.
         """
         log = folder / "access.log"
         log.touch()
-        program = ["-m", module] if module else [__file__]
-        command = [sys.executable, *program, str(log)]
-        certificate = write_certificate(folder) if tls else None
+        command = [sys.executable, "-m", module, str(log)]
+        certificate = _certified(folder) if tls else None
         if certificate is not None:
             command.append(str(certificate))
         root = Path(__file__).parents[2]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+        )
         assert process.stdout is not None
-        port = int(process.stdout.readline())
+        port, *hears = process.stdout.readline().split()
         scheme = "https" if tls else "http"
-        return cls(process, log, f"{scheme}://127.0.0.1:{port}", certificate)
+        return cls(process, log, f"{scheme}://127.0.0.1:{port}", certificate, bool(hears))
 
     def url(self, path: str) -> str:
         return self.origin + path
 
     def hits(self) -> list[str]:
+        """Return what reached the service, once it has heard all that was sent before."""
+        if self.hears:
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.process.stdin.write("?\n")
+            self.process.stdin.flush()
+            assert self.process.stdout.readline() == "quiet\n"
         return self.log.read_text().splitlines()
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
-def write_certificate(folder: Path) -> Path:
-    """Write a self-signed certificate for 127.0.0.1 with its key, as one file."""
-    import datetime as dt
-    import ipaddress
+def _certified(folder: Path) -> Path:
+    from tests.effects.certificates import (
+        write_certificate,
+    )  # not by the service itself: it is slow
 
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
+    return write_certificate(folder)
 
 
 # --- the service ----------------------------------------------------------------------------------
@@ -137,6 +119,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as inherited
         """Stay quiet; `_serve` writes the log."""
 
+    @property
+    def hearing(self) -> HearingServer:
+        return cast("HearingServer", self.server)
+
+    def handle_one_request(self) -> None:
+        self.hearing.wait_for(self.connection, self.connection)
+        super().handle_one_request()
+
     def handle_expect_100(self) -> bool:
         is_welcome = super().handle_expect_100()
         self.wfile.flush()
@@ -149,6 +139,7 @@ class Handler(BaseHTTPRequestHandler):
             self.hit = self.hits_by_path[path] = self.hits_by_path.get(path, 0) + 1
             with Path(self.log_path).open("a") as log:
                 log.write(f"{self.command} {self.path}\n")
+        self.hearing.mark_heard(self.connection)
         name, _, self.argument = path.lstrip("/").partition("/")
         if self.command == "CONNECT":
             name = "tunnel"
@@ -456,7 +447,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
             other = {self.connection: there, there: self.connection}
             while True:
-                for readable in select.select(list(other), [], [])[0]:
+                for readable in self.hearing.wait_for(self.connection, *other):
                     data = readable.recv(65_536)
                     if not data:
                         self.close_connection = True
@@ -464,25 +455,19 @@ class Handler(BaseHTTPRequestHandler):
                     other[readable].sendall(data)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that left in the middle; show anything else."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
 def serve(handler: type[Handler], arguments: list[str]) -> None:
-    """Serve until killed; print the port first."""
+    """Serve until killed; print the port first, and say when all is heard to who asks."""
     handler.log_path = arguments[0]
-    server = _Server(("127.0.0.1", 0), handler)
+    server = HearingServer(handler)
     if len(arguments) > 1:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(arguments[1])
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    print(server.server_address[1], flush=True)
-    server.serve_forever()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], "hears", flush=True)
+    for _ in sys.stdin:
+        server.wait_until_quiet()
+        print("quiet", flush=True)
 
 
 if __name__ == "__main__":

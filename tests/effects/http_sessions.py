@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from durable_kernel.testing.fake_port import FakePort
 from tests.effects.http_service import HttpService
+
+TIME_OUTS_S = (0.5, 2.0, 8.0, 30.0)
 
 
 def run(port: FakePort, scenario: Callable[[], Any]) -> Any:
@@ -25,6 +28,26 @@ def facts_of_error(error: Exception) -> tuple[Any, ...]:
     return "raised", type(error), str(error), request and str(request.url)
 
 
+def run_until_heard(
+    service: HttpService,
+    scenario: Callable[[float], Any],
+    begin: Callable[[], object] = lambda: None,
+) -> tuple[Any, FakePort, float]:
+    """Run live, with longer and longer time-outs, until a request got as far as the service.
+
+    A time-out counts for the opening of a connection too, and that of a TLS connection takes as
+    long as the service lets it wait. `begin` is called before each try. Returns what was seen, the
+    port, and the time-out in seconds.
+    """
+    for timeout_s in TIME_OUTS_S:
+        begin()
+        hits, live = service.hits(), FakePort()
+        found = run(live, partial(scenario, timeout_s))
+        if service.hits() != hits:
+            return found, live, timeout_s
+    raise AssertionError("the service was never reached")
+
+
 def record_and_replay(service: HttpService, scenario: Callable[[], Any]) -> tuple[Any, FakePort]:
     """Run live, then again from the journal; the second time nothing may reach the service.
 
@@ -32,6 +55,14 @@ def record_and_replay(service: HttpService, scenario: Callable[[], Any]) -> tupl
     """
     live = FakePort()
     first = run(live, scenario)
+    replay_alone(service, scenario, first, live)
+    return first, live
+
+
+def replay_alone(
+    service: HttpService, scenario: Callable[[], Any], first: Any, live: FakePort
+) -> None:
+    """Run what was recorded again: it sees the same, and nothing may reach the service."""
     hits = service.hits()
     again = FakePort(live.journal())
 
@@ -41,4 +72,3 @@ def record_and_replay(service: HttpService, scenario: Callable[[], Any]) -> tupl
     assert service.hits() == hits
     assert again.made == 0
     assert again.answered == live.made
-    return first, live
