@@ -114,6 +114,16 @@ class FromTheTop:
         kernel.tell_notices()
         return {**committed.reply, "execution_count": committed.execution_count}
 
+    async def answer_kept(self, run: Run, position: int) -> dict[str, Any]:
+        """Answer a cell whose names were bound in place of executing it; returns the reply (H16).
+
+        In match mode its client has none of what it showed.
+        """
+        recorded = next(each for each in run.outline.positions if each.position == position)
+        assert recorded.committed is not None, "names are kept with the commit"
+        await self._show(outputs_of(run, recorded))
+        return dict(recorded.committed.reply)
+
     async def _show(self, outputs: Sequence[RecordedOutput]) -> None:
         """Show recorded outputs, each where it was: in the cell, or in an Output widget."""
         kernel, request = self._kernel, self._kernel.get_parent("shell")

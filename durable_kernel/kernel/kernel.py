@@ -409,8 +409,11 @@ class DurableKernel(IPythonKernel):
         except (DurableError, Stop) as error:
             return self.refuse(error, asked)
         performance = await self.performer.perform(execution, asked, is_shown=True)
+        reply = performance.reply
+        if execution.is_kept and performance.is_final and self.run.latch is None:
+            reply = await self.from_the_top.answer_kept(self.run, execution.position)
         self.tell_notices()
-        return performance.reply
+        return reply
 
     def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
         """Show the number that a cell is going to have."""
