@@ -239,19 +239,29 @@ class CutPositionError(TaintedPositionError):
     """A signal cut the cell while it computed: executing it again would come out otherwise (H16).
 
     `unkept`: which of its names are not in the journal, and why; empty if none are.
+    `is_partly_kept`: the others are there.
     """
 
-    def __init__(self, position: int, unkept: str = "") -> None:
+    def __init__(
+        self,
+        position: int,
+        unkept: str = "",
+        is_partly_kept: bool = False,  # noqa: FBT001, FBT002 - errors are unpickled by position
+    ) -> None:
         super().__init__(position, (unkept,))
-        self.args = (position, unkept)
-        self.unkept = unkept
+        self.args = (position, unkept, is_partly_kept)
+        self.unkept, self.is_partly_kept = unkept, is_partly_kept
 
     def __str__(self) -> str:
         kept = "What it left was not kept: its process died before that."
         partly = ""
         if self.unkept:
             kept = f"What it left is not all kept ({self.unkept})."
-            partly = "; `%durable restore --partly` takes what was kept, and the other names away"
+        if self.is_partly_kept:
+            partly = (
+                "; `%durable restore --partly` (or `durable run --partly`) takes what was kept, "
+                "and the other names away"
+            )
         return (
             f"the cell at position {self.position} was interrupted in the middle of computing, and "
             f"would not stop there again. {kept} `%durable restore --redo` (or `durable run "

@@ -47,6 +47,13 @@ _Repeat = Annotated[
         "(graphql-reads, search, oauth, llm).",
     ),
 ]
+_Partly = Annotated[
+    bool,
+    typer.Option(
+        "--partly",
+        help="Bind what was kept of a cell that was interrupted, and take its other names away.",
+    ),
+]
 _InjectKey = Annotated[
     list[str] | None,
     typer.Option(
@@ -78,6 +85,7 @@ def run(
     redo: Annotated[
         bool, typer.Option("--redo", help="Execute cells again that did something unrecorded.")
     ] = False,
+    partly: _Partly = False,
     repeat_acts: Annotated[
         bool, typer.Option("--repeat-acts", help="Allow an edited cell to repeat acts.")
     ] = False,
@@ -92,6 +100,8 @@ def run(
 
     if fresh and resume:
         raise UsageError("--fresh and --resume exclude each other.")
+    if redo and partly:
+        raise UsageError("--redo and --partly exclude each other.")
     Settings.from_environ({"DURABLE_REPEAT": ",".join(repeat or ())})  # refused here, not later
     is_patient = resume or sys.stdin.isatty()
     request = RunRequest(
@@ -103,6 +113,7 @@ def run(
         parameters=_parameters(parameter or [], parameter_file),
         home=open_store().home,
         redo=redo,
+        partly=partly,
         repeat_acts=repeat_acts,
         adopt=adopt,
         repeat=tuple(repeat or ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -112,10 +113,22 @@ def _drawn(cells: list[dict[str, Any]]) -> Table:
         drawn.add_row(_numbered(view), view["status"], escape(visible(first)), calls, counts, wall)
         if view["loaded"]:
             drawn.add_row("", "loads", escape(visible(", ".join(view["loaded"]))))
+        for sort, text in _kept(view["kept"] or {}):
+            drawn.add_row("", sort, escape(visible(text)))
         for crossing in view["unrecorded"]:
             sort = "[yellow]unrecorded[/]" if crossing["is_act"] else "reads"
             drawn.add_row("", sort, escape(visible(f"{crossing['where']}: it {crossing['what']}")))
     return drawn
+
+
+def _kept(kept: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say what a restart takes in place of executing an interrupted cell, and what it lacks."""
+    if names := kept.get("names"):
+        yield "keeps", ", ".join(names)
+    if names := kept.get("gone"):
+        yield "deleted", ", ".join(names)
+    for each in kept.get("refused", ()):
+        yield "[yellow]not kept[/]", ": ".join(filter(None, (each["name"], each["why"])))
 
 
 def _numbered(view: dict[str, Any]) -> str:

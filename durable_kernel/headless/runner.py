@@ -77,6 +77,7 @@ class RunRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     home: Path | None = None
     redo: bool = False
+    partly: bool = False
     repeat_acts: bool = False
     adopt: bool = False
     repeat: tuple[str, ...] = ()
@@ -386,6 +387,8 @@ class _Runner:
         environment.setdefault("DURABLE_IN_DOUBT", "stop")
         if self._request.redo:
             environment["DURABLE_REDO"] = "1"
+        if self._request.partly:
+            environment["DURABLE_PARTLY"] = "1"
         if self._request.repeat_acts:
             environment["DURABLE_REPEAT_ACTS"] = "1"
         listed = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from durable_kernel.codec import plain
 from durable_kernel.history.outline import Outline, PositionOutline
-from durable_kernel.history.records import Choice
+from durable_kernel.history.records import Choice, Kept
 from durable_kernel.history.timeline import CallHistory, PositionHistory
 from durable_kernel.ports import REPEAT_NEVER, Act, Ending
 
@@ -81,10 +81,20 @@ def position_view(outline: PositionOutline) -> dict[str, Any]:
         "counts": dict(committed.counts) if committed else {},
         "costs": dict(committed.costs) if committed else {},
         "is_inexact": bool(committed and committed.inexact),
+        "kept": _kept(outline.kept) if outline.kept is not None else None,
         "unrecorded": [
             {"what": each.what, "where": each.where, "is_act": each.is_act}
             for each in outline.crossings
         ],
+    }
+
+
+def _kept(kept: Kept) -> dict[str, Any]:
+    """Describe what is kept of an interrupted cell: names that it bound, and that it took away."""
+    return {
+        "names": list(kept.names),
+        "gone": list(kept.gone),
+        "refused": [{"name": name, "why": why} for name, why in kept.refused],
     }
 
 

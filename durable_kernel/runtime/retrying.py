@@ -85,7 +85,8 @@ def require_repeatable(history: PositionHistory, settings: Settings) -> None:
         raise TaintedPositionError(history.position, _crossed(history))
     if history.was_cut:
         unknown = "nobody said where its names are" if history.committed is not None else ""
-        raise CutPositionError(history.position, unkept(history.kept) if history.kept else unknown)
+        why = unkept(history.kept) if history.kept else unknown
+        raise CutPositionError(history.position, why, is_brought_back(history, partly=True))
 
 
 def require_sound(history: PositionHistory, beginning: Beginning, settings: Settings) -> None:

@@ -87,6 +87,7 @@ class Settings:
             in_doubt=_choice(environ, "DURABLE_IN_DOUBT", InDoubtPolicy, None),
             resume=_choice(environ, "DURABLE_RESUME", Resume, Resume.EAGER),
             redo=environ.get("DURABLE_REDO", "") in {"1", "true", "yes"},
+            partly=environ.get("DURABLE_PARTLY", "") in {"1", "true", "yes"},
             repeat_acts=environ.get("DURABLE_REPEAT_ACTS", "") in {"1", "true", "yes"},
             looks_only=environ.get("DURABLE_LOOKS_ONLY", "") == "1",
             hosts=_hosts(environ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,3 +161,22 @@ def test_a_disk_that_fails_anywhere_leaves_the_state_or_an_open_cell(tmp_path: P
 
         assert session.namespace["x"] == [1, 2], n
     assert n > 2
+
+
+def test_a_user_may_take_what_was_kept_and_do_without_the_rest(notebook: Notebook) -> None:
+    notebook.lived("pages = 'old'", CUT.format("x = [1]; pages = (n for n in 'ab')"))
+    with notebook.session() as session, pytest.raises(CutPositionError) as refused:
+        session.recover()
+
+    taken = notebook.replayed(partly=True)
+
+    assert "--partly" in str(refused.value)
+    assert taken.namespace["x"] == [1]
+    assert "pages" not in taken.namespace
+
+
+def test_to_take_a_part_is_not_offered_where_nothing_was_kept(notebook: Notebook) -> None:
+    refused = CutPositionError(1, "threads or tasks that it started were still running")
+
+    assert "--partly" not in str(refused)
+    assert "were still running" in str(pickle.loads(pickle.dumps(refused)))
