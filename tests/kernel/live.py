@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ from typing import Any
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
+from durable_kernel.runtime.vitals import Doing, read_signs
+from tests.kernel.sockets import reserved_port, unread_bytes
+
 _WAIT_S = 120.0
+_CHANNELS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
+_LONG = 256
+"""From this size on ZMTP writes nine bytes before a frame, else two."""
+
+HELD = "import os, time\nwhile not os.path.exists('let go'): time.sleep(0.02)\n"
+"""Lines of a cell that end once `let_go` was called, in whichever process they run."""
 
 
 @dataclass
@@ -59,6 +69,14 @@ class Shown:
             if "data" in content and "durable" not in str(content.get("transient"))
         )
 
+    def told(self) -> str:
+        """Everything on stderr, and the progress: in it stands what is told of a slow restoration.
+
+        Whether a request waited long enough to be shown any is a matter of the machine.
+        """
+        shown = [content["data"]["text/plain"] for _, content in self.outputs if "data" in content]
+        return self.text("stderr") + "\n".join(shown)
+
 
 class LiveKernel:
     """Start, ask, kill, start again."""
@@ -79,11 +97,18 @@ class LiveKernel:
         self._arguments = arguments
         self._environment = environment
         self.connection_file = folder / connection_name
-        write_connection_file(str(self.connection_file), key=b"a key of this test")
+        self._reserved = [reserved_port() for _ in _CHANNELS]
+        self._ports = {
+            name: each.getsockname()[1]
+            for name, each in zip(_CHANNELS, self._reserved, strict=True)
+        }
+        write_connection_file(str(self.connection_file), key=b"a key of this test", **self._ports)
         self.client = BlockingKernelClient(connection_file=str(self.connection_file))
         self.client.load_connection_file()
         self.process: subprocess.Popen[bytes] | None = None
         self._unread: deque[dict[str, Any]] = deque()
+        self._of_others: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        self._replies: dict[str, dict[str, Any]] = {}
         self.on_message: Callable[[dict[str, Any]], None] = lambda _message: None
         """Called with each message of IOPub that is looked at, whatever it belongs to."""
 
@@ -173,6 +198,16 @@ class LiveKernel:
         self.on_message(message)
         return message
 
+    def _next_message_of(self, asked: str) -> dict[str, Any] | None:
+        kept = self._of_others[asked]
+        if kept:
+            return kept.popleft()
+        message = self._next_message()
+        if message is None or (belongs_to := message["parent_header"].get("msg_id")) == asked:
+            return message
+        self._of_others[belongs_to or ""].append(message)
+        return None
+
     def name_session(self) -> None:
         """Mark the connection file as servers do for the kernel of a notebook."""
         content = json.loads(self.connection_file.read_text())
@@ -182,6 +217,57 @@ class LiveKernel:
         """Send an execute request; returns its id."""
         asked: str = self.client.execute(code, **options)
         return asked
+
+    def ask_together(self, *cells: tuple[str, str | None]) -> list[str]:
+        """Send cells, each with its id if it has one, that are there before the first is begun.
+
+        A front end sends the cells of Run All in one go; this process may stand still in between.
+        """
+        messages = [
+            self.client.session.msg(
+                "execute_request",
+                {
+                    "code": code,
+                    "silent": False,
+                    "store_history": True,
+                    "user_expressions": {},
+                    "allow_stdin": True,
+                    "stop_on_error": True,
+                },
+                metadata={} if cell_id is None else {"cellId": cell_id},
+            )
+            for code, cell_id in cells
+        ]
+        with self.standing_still():
+            for message in messages:
+                self.hand_over("shell", message)
+        return [str(message["header"]["msg_id"]) for message in messages]
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop the process by SIGSTOP; what it is sent inside, it finds all at once."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + _WAIT_S
+            while not _stands_still(self.process.pid):
+                assert time.monotonic() < deadline, "it goes on"
+                time.sleep(0.001)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def hand_over(self, name: str, message: dict[str, Any]) -> None:
+        """Send a message; returns once it is in the socket of the process that stands still."""
+        assert self.process is not None
+        session, port = self.client.session, self._ports[f"{name}_port"]
+        sizes = list(map(len, session.serialize(message)))
+        enough = unread_bytes(port) + sum(sizes) + sum(2 if n < _LONG else 9 for n in sizes)
+        session.send(getattr(self.client, f"{name}_channel").socket, message)
+        deadline = time.monotonic() + _WAIT_S
+        while unread_bytes(port) < enough and _stands_still(self.process.pid):
+            assert time.monotonic() < deadline, f"what was sent does not arrive\n{self.log()}"
+            time.sleep(0.001)
 
     def run(self, code: str, **options: Any) -> Shown:
         """Execute and wait for reply and idle.
@@ -200,12 +286,12 @@ class LiveKernel:
         shown = Shown()
         self.watch(asked, lambda seen: seen == ("status", {"execution_state": "idle"}), shown)
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        while asked not in self._replies:
+            assert time.monotonic() < deadline, f"no reply\n{self.log()}"
             reply = self.client.get_shell_msg(timeout=timeout_s)
-            if reply["parent_header"].get("msg_id") == asked:
-                shown.reply = reply["content"]
-                return shown
-        raise AssertionError(f"no reply\n{self.log()}")
+            self._replies[reply["parent_header"].get("msg_id", "")] = reply["content"]
+        shown.reply = self._replies.pop(asked)
+        return shown
 
     def watch(
         self,
@@ -214,17 +300,27 @@ class LiveKernel:
         shown: Shown | None = None,
         timeout_s: float = _WAIT_S,
     ) -> Shown:
-        """Collect the IOPub messages of a request until one of them is the one waited for."""
+        """Collect the IOPub messages of a request until one of them is the one waited for.
+
+        What belongs to others stays for those who wait for them later.
+        """
         shown = shown or Shown()
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            message = self._next_message()
-            if message is None or message["parent_header"].get("msg_id") != asked:
+            message = self._next_message_of(asked)
+            if message is None:
                 continue
             shown.messages.append((message["msg_type"], message["content"]))
             if until(shown.messages[-1]):
                 return shown
         raise AssertionError(f"not seen within {timeout_s} s: {shown.messages}\n{self.log()}")
+
+    def settle(self) -> None:
+        """Wait until what the kernel published so far is here: zmq sends on a thread of its own."""
+        message = self.client.session.msg("kernel_info_request")
+        self.client.control_channel.send(message)
+        is_idle = ("status", {"execution_state": "idle"})
+        self.watch(message["header"]["msg_id"], lambda seen: seen == is_idle)
 
     def kill(self) -> None:
         """Kill -9: no byte leaves the process any more."""
@@ -237,11 +333,35 @@ class LiveKernel:
         self.process.send_signal(signal.SIGINT)
 
     def shut_down(self, *, restart: bool) -> int:
-        """Stop as servers do: SIGINT, a shutdown request, and wait. Returns the exit status."""
+        """Stop as servers do: SIGINT, a shutdown request, and wait. Returns the exit status.
+
+        The process gets both at once, as from a sender that does not stand still in between: it
+        waits a moment only for the request behind a signal.
+        """
         assert self.process is not None
-        self.interrupt()
-        self.client.shutdown(restart=restart)
+        message = self.client.session.msg("shutdown_request", {"restart": restart})
+        with self.standing_still():
+            self.interrupt()
+            self.hand_over("control", message)
         return self.process.wait(timeout=_WAIT_S)
+
+    def let_go(self) -> None:
+        """Let cells end that are `HELD`."""
+        (self.folder / "let go").touch()
+
+    def hold_again(self) -> None:
+        """Let cells that are `HELD` hold from now on, and those that are executed again."""
+        (self.folder / "let go").unlink()
+
+    def wait_for_restoring(self, position: int) -> None:
+        """Wait until the process executes a recorded position again."""
+        folder, deadline = self.folder / "home/runs/nightly", time.monotonic() + _WAIT_S
+        while True:
+            signs = read_signs(folder)
+            if (signs.doing, signs.position) == (Doing.RESTORING, position):
+                return
+            assert time.monotonic() < deadline, f"it restores nothing\n{self.log()}"
+            time.sleep(0.02)
 
     def log(self) -> str:
         path = self.folder / "kernel.log"
@@ -252,8 +372,25 @@ class LiveKernel:
             self.kill()
         self.client.stop_channels()
         self.client.context.destroy(linger=0)
+        for each in self._reserved:
+            each.close()
 
 
 def printed(text: str) -> Callable[[tuple[str, dict[str, Any]]], bool]:
-    """Tell whether a message is stream output that holds `text`."""
-    return lambda seen: seen[0] == "stream" and text in seen[1]["text"]
+    """Tell whether the messages so far hold `text`, which may stand in several of them."""
+    so_far = {"stdout": "", "stderr": ""}
+
+    def is_there(seen: tuple[str, dict[str, Any]]) -> bool:
+        kind, content = seen
+        if kind == "stream":
+            so_far[content["name"]] += content["text"]
+        return any(text in each for each in so_far.values())
+
+    return is_there
+
+
+def _stands_still(pid: int) -> bool:
+    """Tell whether SIGSTOP has reached all threads of a process."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    states = (path.joinpath("stat").read_text().rpartition(")")[2].split()[0] for path in threads)
+    return all(each == "T" for each in states)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
+from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from durable_kernel.history import Opened
 from durable_kernel.kernel.install import install
 from durable_kernel.store import Store
 from tests.kernel.sitting import is_told_by_us
+from tests.kernel.sockets import reserved_port
 
 _WAIT_S = 120.0
 _TOKEN = "of-this-test"
@@ -35,15 +36,13 @@ class Server:
         self._root = folder / "notebooks"
         (self._root / "sub").mkdir(parents=True)
         install(prefix=str(self._data))
-        self._port = 0
+        self._reserved = reserved_port()
+        self._port = int(self._reserved.getsockname()[1])
         self._process: subprocess.Popen[bytes] | None = None
         self._http: httpx.Client | None = None
         self._channels: list[Channel] = []
 
     def start(self, *options: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -158,6 +157,7 @@ class Server:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.stop()
+        self._reserved.close()
 
     def lives(self) -> int:
         """How many processes have opened a run so far, of all runs."""
@@ -176,6 +176,7 @@ class Channel:
     def __init__(self, connection: Any, session: str) -> None:
         self._connection = connection
         self._session = session
+        self._of_others: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
 
     def ask(self, code: str) -> str:
         """Send an execute request; returns its id."""
@@ -216,25 +217,37 @@ class Channel:
         return asked
 
     def collect(self, asked: str, until: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-        """Collect the messages of a request until one is the one waited for."""
+        """Collect the messages of a request until one is the one waited for.
+
+        What belongs to others stays for those who wait for them later.
+        """
         found = []
         deadline = time.monotonic() + _WAIT_S
         while time.monotonic() < deadline:
-            message = json.loads(self._connection.recv())
-            if message["parent_header"].get("msg_id") != asked:
+            if not self._of_others[asked]:
+                message = json.loads(self._connection.recv())
+                self._of_others[message["parent_header"].get("msg_id", "")].append(message)
                 continue
+            message = self._of_others[asked].popleft()
             found.append(message)
             if until(message):
                 return found
         raise AssertionError(f"not seen within {_WAIT_S} s: {found}")
 
     def run(self, code: str) -> list[dict[str, Any]]:
-        """Execute and wait for the reply and idle, in whatever order their channels bring them."""
-        asked = self.ask(code)
-        found = self.collect(asked, lambda each: each["msg_type"] == "execute_reply")
-        if not any(is_idle(each) for each in found):
-            found += self.collect(asked, is_idle)
-        return found
+        """Execute and wait for the reply and idle, in whatever order their channels bring them.
+
+        What came in right behind an error reply was aborted, and is asked again: `LiveKernel.run`.
+        """
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            asked = self.ask(code)
+            found = self.collect(asked, lambda each: each["msg_type"] == "execute_reply")
+            reply = found[-1]["content"]
+            if not any(is_idle(each) for each in found):
+                found += self.collect(asked, is_idle)
+            if reply["status"] != "aborted" or time.monotonic() > deadline:
+                return found
 
     def close(self) -> None:
         self._connection.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from durable_kernel.testing.front_end import FrontEnd
-from tests.kernel.live import LiveKernel
+from tests.kernel.live import LiveKernel, Shown, printed
 
 __all__ = ["HOLD", "Holding", "Sitting", "is_told_by_us"]
 
@@ -22,7 +22,7 @@ import os, urllib.request
 def hold(url=os.environ["HOLD"]):
     urllib.request.urlopen(url).read()
 """
-_WAIT_S = 60.0
+_WAIT_S = 120.0
 
 
 class Holding:
@@ -69,9 +69,7 @@ class Sitting:
         folder.mkdir()
         self._holding = holding
         self.front_end = FrontEnd()
-        self.kernel = LiveKernel(
-            folder, module=module, HOLD=holding.url, MPLCONFIGDIR=str(folder), **variables
-        )
+        self.kernel = LiveKernel(folder, module=module, HOLD=holding.url, **variables)
         self.kernel.on_message = self._receive
 
     def __enter__(self) -> Self:
@@ -81,11 +79,18 @@ class Sitting:
     def __exit__(self, *_raised: object) -> None:
         self.kernel.close()
 
-    def run(self, cells: Sequence[str]) -> list[Any]:
-        """Run all cells; returns what is in them in the end."""
+    def run(self, cells: Sequence[str], awaited: Sequence[str] = ()) -> list[Any]:
+        """Run all cells; returns what is in them in the end.
+
+        `awaited`: texts that a stock kernel shows when it comes to it, which may be after the
+        cell that names them; who sits there goes on when they are there.
+        """
         self._holding.may_answer.set()
         for number, source in enumerate(cells):
-            self.kernel.wait(self._send(number, source))
+            asked, shown = self._run(number, source)
+            for text in awaited:
+                if text in source and text not in shown.text():
+                    self.kernel.watch(asked, printed(text))
         return self.seen(cells)
 
     def run_and_be_killed(self, cells: Sequence[str], *, resume: str = "eager") -> list[Any]:
@@ -94,9 +99,10 @@ class Sitting:
         self._holding.may_answer.clear()
         number = next(n for n, source in enumerate(cells) if "hold()" in source)
         for each in range(number):
-            self.kernel.wait(self._send(each, cells[each]))
+            self._run(each, cells[each])
         held = self._send(number, cells[number])
         assert self._holding.arrived.wait(_WAIT_S), self.kernel.log()
+        self.kernel.settle()
         self.kernel.kill()
         self._holding.may_answer.set()
         self.restart(DURABLE_RESUME=resume)
@@ -104,7 +110,7 @@ class Sitting:
             return self.run(cells)
         self.kernel.watch(held, lambda seen: seen == ("status", {"execution_state": "idle"}))
         for each in range(number + 1, len(cells)):
-            self.kernel.wait(self._send(each, cells[each]))
+            self._run(each, cells[each])
         return self.seen(cells)
 
     def restart(self, **variables: str) -> None:
@@ -114,6 +120,14 @@ class Sitting:
 
     def seen(self, cells: Sequence[str]) -> list[Any]:
         return [self.front_end.seen(number) for number in range(len(cells))]
+
+    def _run(self, number: int, source: str) -> tuple[str, Shown]:
+        """Run a cell, again where it came right behind an error reply: `LiveKernel.run`."""
+        while True:
+            asked = self._send(number, source)
+            shown = self.kernel.wait(asked)
+            if shown.status != "aborted":
+                return asked, shown
 
     def _send(self, number: int, source: str) -> str:
         asked = self.kernel.ask(source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +86,8 @@ NOTEBOOKS: dict[str, Sequence[str]] = {
     ),
     "text from below Python": (
         "import subprocess, ctypes, os, sys",
-        "print('first', flush=True); os.write(1, b'of the descriptor\\n')\nhold()\nprint('last')",
+        "print('first', flush=True); os.write(1, b'of the descriptor\\n')\nhold()",
+        "print('last')",
         "ctypes.CDLL(None).puts(b'of C'); _ = ctypes.CDLL(None).fflush(None)",
     ),
     "carriage returns and colours": (
@@ -122,6 +126,20 @@ NOTEBOOKS: dict[str, Sequence[str]] = {
 }
 FAILING = {"tracebacks"}
 """A cell that failed is no answer: run again, it has another number."""
+FROM_BELOW = ("of the descriptor", "of C")
+"""A stock kernel finishes a cell without what its thread has not read of the pipe yet."""
+
+
+@pytest.fixture(scope="module")
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder where matplotlib finds its list of fonts.
+
+    It makes one else, and tells about that on stderr where it takes more than 5 s.
+    """
+    folder = str(tmp_path_factory.mktemp("matplotlib"))
+    command = [sys.executable, "-c", "import matplotlib.font_manager"]
+    subprocess.run(command, env={**os.environ, "MPLCONFIGDIR": folder}, check=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +154,20 @@ def _timeless(seen: list[Any]) -> str:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_killed_kernel_leaves_what_a_stock_one_shows(
-    name: str, tmp_path: Path, holding: Holding
+    name: str, tmp_path: Path, holding: Holding, request: pytest.FixtureRequest
 ) -> None:
     """H20: killed within a cell, and either way of resuming; then run once more from the top."""
     cells = [HOLD, *NOTEBOOKS[name]]
-    with Sitting(tmp_path / "stock", holding, module="ipykernel_launcher") as stock:
-        expected = _timeless(stock.run(cells))
+    found = {"MPLCONFIGDIR": request.getfixturevalue("fonts")} if name == "matplotlib" else {}
+    with Sitting(tmp_path / "stock", holding, module="ipykernel_launcher", **found) as stock:
+        expected = _timeless(stock.run(cells, awaited=FROM_BELOW))
 
-    with Sitting(tmp_path / "eager", holding) as eager:
+    with Sitting(tmp_path / "eager", holding, **found) as eager:
         eagerly = _timeless(eager.run_and_be_killed(cells))
         eager.kernel.kill()
         eager.restart()
         from_the_top = _timeless(eager.run(cells))
-    with Sitting(tmp_path / "match", holding) as match:
+    with Sitting(tmp_path / "match", holding, **found) as match:
         matched = _timeless(match.run_and_be_killed(cells, resume="match"))
 
     assert eagerly == expected
