@@ -37,11 +37,14 @@ __all__ = ["FastCall", "Job", "RealCall", "kill"]
 _HIDDEN = ("DURABLE_", "JPY_", "JUPYTER_", "PYTEST_", "RUNNERS_")
 _COMMAND = "from durable_kernel.cli import main; main()"
 _SCRIPT = """\
-import nbformat, sys
+import nbformat, tempfile
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 notebook = nbformat.read("in.ipynb", 4)
-NotebookClient(notebook, kernel_name="durable").execute()
+folder = tempfile.mkdtemp(dir=".", prefix="k-")  # nobody else can take its sockets
+config = Config(ConnectionFileMixin={"transport": "ipc", "ip": folder + "/k"})
+NotebookClient(notebook, kernel_name="durable", config=config).execute()
 nbformat.write(notebook, "out.ipynb")
 """
 
