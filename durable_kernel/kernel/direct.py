@@ -28,7 +28,7 @@ __all__ = ["DirectAnswers"]
 
 _TICK_S = 0.25
 
-_SUBSCRIBER_TRIES = 20
+_SUBSCRIBER_TRIES = 100
 _SUBSCRIBER_RETRY_S = 0.05
 """A client that outlived a restart connects again each 0.1 s, each of its sockets for itself."""
 
