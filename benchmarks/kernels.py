@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ __all__ = ["Kernel"]
 
 _clock = time.perf_counter
 _TIMEOUT_S = 120.0
+_CHANNELS = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
 _RECONNECT_MS = 2
 """How often a client's socket asks whether the kernel listens. The usual 100 would blur starts."""
 
@@ -37,7 +39,9 @@ class Kernel:
         self._argv: list[str] = list(spec["argv"])
         self._environment: Mapping[str, str] = {**(spec.get("env") or {}), **environment}
         self._file = folder / "connection.json"
-        write_connection_file(str(self._file), key=b"a key of this benchmark")
+        self._reserved = {name: _reserved_port() for name in _CHANNELS}
+        ports = {name: each.getsockname()[1] for name, each in self._reserved.items()}
+        write_connection_file(str(self._file), key=b"a key of this benchmark", **ports)
         context = zmq.Context()
         context.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         self._client = BlockingKernelClient(connection_file=str(self._file), context=context)
@@ -93,6 +97,8 @@ class Kernel:
                 self._process.wait()
         self._client.stop_channels()
         self._client.context.destroy(linger=0)
+        for each in self._reserved.values():
+            each.close()
 
     def _environ(self) -> dict[str, str]:
         inherited = {
@@ -146,3 +152,14 @@ class Kernel:
 
     def _log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
+
+
+def _reserved_port() -> socket.socket:
+    """Return a bound socket: while it is open, nobody is given its port who asks for just any.
+
+    Who names the port may listen there, with SO_REUSEADDR, as zmq does.
+    """
+    reserved = socket.socket()
+    reserved.bind(("127.0.0.1", 0))
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return reserved

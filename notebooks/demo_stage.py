@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ import httpx
 import nbclient
 import nbformat
 import psutil
+from traitlets.config import Config
 
 from notebooks.flights_log import Exchange, LogTail, read_exchanges
 
@@ -32,6 +34,7 @@ __all__ = [
     "prepare",
     "run_stock",
     "serve",
+    "sockets_of_files",
 ]
 
 RUN_S_MAX = 150.0
@@ -197,9 +200,22 @@ def run_stock(notebook: Path, finished: Path, environment: dict[str, str]) -> No
     """Execute the notebook with the stock kernel and write it. Raises if a cell does."""
     # nbformat has types for some of its functions only.
     document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    client = nbclient.NotebookClient(document, kernel_name="python3", timeout=int(RUN_S_MAX))
-    client.execute(env=environment, stderr=subprocess.DEVNULL)
+    with sockets_of_files() as config:
+        client = nbclient.NotebookClient(
+            document, kernel_name="python3", timeout=int(RUN_S_MAX), config=config
+        )
+        client.execute(env=environment, stderr=subprocess.DEVNULL)
     nbformat.write(document, finished)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def sockets_of_files() -> Iterator[Config]:
+    """Configure kernel managers to use sockets that are files, which nobody else can take.
+
+    A port of TCP is chosen by binding and letting go: another process may take it meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="k-") as folder:
+        yield Config(ConnectionFileMixin={"transport": "ipc", "ip": f"{folder}/k"})
 
 
 def _is_kernel(process: psutil.Process) -> bool:

@@ -48,11 +48,14 @@ def pay():
 print('paid', pay())
 """
 _NBCLIENT = """\
-import nbformat, sys
+import nbformat, tempfile
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 notebook = nbformat.read("in.ipynb", 4)
-NotebookClient(notebook, kernel_name="durable").execute()
+with tempfile.TemporaryDirectory(prefix="k-") as folder:  # nobody else can take its sockets
+    config = Config(ConnectionFileMixin={"transport": "ipc", "ip": folder + "/k"})
+    NotebookClient(notebook, kernel_name="durable", config=config).execute()
 nbformat.write(notebook, "out.ipynb")
 """
 

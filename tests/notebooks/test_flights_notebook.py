@@ -10,6 +10,7 @@ import nbclient
 import nbformat
 import pytest
 
+from notebooks.demo_stage import sockets_of_files
 from notebooks.flights_log import AccessLog, count_pages, read_exchanges
 from notebooks.flights_service import FlightsData, FlightsServer
 
@@ -67,7 +68,10 @@ def test_the_stock_kernel_runs_it_and_asks_for_each_page_once(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
 
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=180).execute()
+    with sockets_of_files() as config:
+        nbclient.NotebookClient(
+            notebook, kernel_name="python3", timeout=180, config=config
+        ).execute()
 
     exchanges = read_exchanges(server.log.path.read_text().splitlines())
     assert [(c.page, c.asked, c.completed) for c in count_pages(exchanges)] == [

@@ -9,6 +9,8 @@ import nbclient
 import nbformat
 import pytest
 
+from notebooks.demo_stage import sockets_of_files
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "tour.ipynb"
 
@@ -35,7 +37,10 @@ def test_the_stock_kernel_runs_the_tour_and_each_second_has_its_line() -> None:
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source = "seconds = 2"
 
-    nbclient.NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    with sockets_of_files() as config:
+        nbclient.NotebookClient(
+            notebook, kernel_name="python3", timeout=120, config=config
+        ).execute()
 
     printed = "".join(output.text for cell in notebook.cells for output in cell.get("outputs", []))
     assert len(re.findall(r"^second \d+ at [\d:]+ draw \d$", printed, re.MULTILINE)) == 2

@@ -16,10 +16,11 @@ from tests.transparency.compare import Difference, Verdict
 pytestmark = pytest.mark.slow
 
 TESTS = """
+import tempfile
 import pytest
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 
 def names(cls):
     return [each.__name__ for each in cls.__mro__]
@@ -29,13 +30,19 @@ def test_kernels_of_this_process_are_stock():
     assert "DurableKernelApp" not in names(IPKernelApp)
 
 def test_kernels_of_other_processes_are_stock():
-    manager, client = start_new_kernel()
+    folder = tempfile.TemporaryDirectory(prefix="k-")
+    manager = KernelManager(transport="ipc", ip=folder.name + "/k")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
     try:
+        client.wait_for_ready(timeout=120)
         code = "import sys; assert 'durable_kernel' not in sys.modules"
-        assert client.execute(code, reply=True, timeout=60)["content"]["status"] == "ok"
+        assert client.execute(code, reply=True, timeout=120)["content"]["status"] == "ok"
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+        folder.cleanup()
 
 @pytest.mark.skip
 def test_skipped(): ...
