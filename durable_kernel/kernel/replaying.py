@@ -48,8 +48,8 @@ _BEGUN_AGAIN = "restoring began again, after it was interrupted."
 _SUBSCRIBER_TRIES = 100
 _SUBSCRIBER_RETRY_S = 0.05
 _SUBSCRIBERS_MORE_S = 0.2
-"""Clients connect again each 0.1 s, and one may stand still for seconds on a busy machine; the first
-one is waited for, then the others get their time. Where nobody looks, nobody waits either."""
+"""Clients connect again each 0.1 s; on a busy machine one may stand still for seconds. The first is
+waited for, then the others get their time. Where nobody looks, nobody waits either."""
 
 
 class Restoration:
