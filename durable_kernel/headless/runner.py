@@ -46,6 +46,8 @@ _POISON_S = 60.0
 _OWN_EDIT = "the cell was edited"
 _EDITED = " was edited"
 _DEATHS_MAX = 2
+_START_S_MAX = 600
+"""nbclient's minute is short for packages on a network drive; a death is seen at once."""
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -198,6 +200,7 @@ class _Runner:
             self._notebook,
             kernel_manager_class=self._kernels,
             timeout=self._request.cell_timeout_s,
+            startup_timeout=_START_S_MAX,
             resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
         )
         async with self._kernel_of(client):

@@ -10,6 +10,7 @@ import pytest
 
 from durable_kernel.headless import RunRequest, run_notebook
 from durable_kernel.headless.exits import Exit
+from durable_kernel.headless.kernels import OwnKernelManager
 from durable_kernel.history import Outline
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,30 @@ def test_a_kernel_that_dies_as_it_starts_is_replaced(
     assert mark.exists()
     assert code is Exit.DONE
     assert told.sentences[1:] == ["the kernel died; another one goes on from the journal."]
+
+
+class _Slow(OwnKernelManager):
+    """Starts kernels that are there only when nbclient's minute is over, as it seems."""
+
+    def client(self, **options: Any) -> Any:
+        client = super().client(**options)
+        wait = client.wait_for_ready
+
+        async def wait_for_ready(timeout: float | None = None) -> None:  # noqa: ASYNC109 - its name
+            if timeout is not None and timeout <= 60:
+                raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+            await wait(timeout)
+
+        setattr(client, "wait_for_ready", wait_for_ready)  # noqa: B010 - a method
+        return client
+
+
+def test_a_kernel_that_starts_slowly_is_waited_for(tmp_path: Path) -> None:
+    told = _Told()
+
+    code = run_notebook(_request(tmp_path, "1"), told, kernels=_Slow)
+
+    assert (code, told.sentences[1:]) == (Exit.DONE, [])
 
 
 def test_a_run_that_is_stopped_in_a_cell_prints_no_traceback(
