@@ -285,13 +285,17 @@ class LiveKernel:
         """Collect what belongs to a request until its idle status, then its reply."""
         shown = Shown()
         self.watch(asked, lambda seen: seen == ("status", {"execution_state": "idle"}), shown)
+        shown.reply = self.reply_to(asked, timeout_s)
+        return shown
+
+    def reply_to(self, asked: str, timeout_s: float = _WAIT_S) -> dict[str, Any]:
+        """Wait for the reply to a request of the shell channel; others' replies stay for them."""
         deadline = time.monotonic() + timeout_s
         while asked not in self._replies:
             assert time.monotonic() < deadline, f"no reply\n{self.log()}"
             reply = self.client.get_shell_msg(timeout=timeout_s)
             self._replies[reply["parent_header"].get("msg_id", "")] = reply["content"]
-        shown.reply = self._replies.pop(asked)
-        return shown
+        return self._replies.pop(asked)
 
     def watch(
         self,

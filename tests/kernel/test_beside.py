@@ -37,7 +37,7 @@ def test_what_tools_set_is_there_after_a_kill(start: Start) -> None:
         "('/project/a.ipynb', '/project/a.ipynb', 'r-1', [1, 2], 3, ['a', 'b'])"
     )
     assert shown.reply["execution_count"] == 3
-    assert "restored 2 cells" in shown.text("stderr")
+    assert "restored 2 cells" in shown.told()
 
 
 @pytest.mark.slow

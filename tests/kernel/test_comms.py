@@ -63,6 +63,7 @@ def test_questions_and_messages_to_nobody_leave_no_record(start: Start) -> None:
     content = {"comm_id": comm_id, "data": {"method": "request_state"}}
     kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", content))
     _send(kernel, "nobody", 1)
+    kernel.run("len(seen)", store_history=False)  # behind them; `%durable` lines overtake
 
     shown = kernel.run("%durable status").plain()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -13,12 +12,13 @@ import pytest
 
 from durable_kernel.runtime.vitals import Doing, oom_kills_of_system, read_signs
 from tests.kernel.conftest import Start
-from tests.kernel.live import LiveKernel, printed
+from tests.kernel.live import HELD, LiveKernel, printed
 from tests.kernel.serving import wait_until
 
 pytestmark = pytest.mark.slow
 
-BEGUN = "import time\nprint('begun', flush=True)\ntime.sleep({})\ny = 'done'"
+BEGUN = f"print('begun', flush=True)\n{HELD}y = 'done'"
+_WAIT_S = 120
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 NAMESPACE = ("unshare", "-Urm", "sh", "-c")
@@ -42,9 +42,9 @@ def namespace() -> tuple[str, ...]:
     return NAMESPACE
 
 
-def _wait(kernel: LiveKernel, timeout_s: float = 30) -> int:
+def _wait(kernel: LiveKernel) -> int:
     assert kernel.process is not None
-    return kernel.process.wait(timeout=timeout_s)
+    return kernel.process.wait(timeout=_WAIT_S)
 
 
 def _folder(kernel: LiveKernel) -> Path:
@@ -78,10 +78,11 @@ def test_a_kernel_that_the_system_killed_for_its_memory_is_told_as_such(
     """What the system leaves of it is SIGKILL and a counter, which the next kernel sees one up."""
     kernel = start()
     kernel.run("x = 7")
-    cell = kernel.ask(BEGUN.format(0.5))
+    cell = kernel.ask(BEGUN)
     kernel.watch(cell, printed("begun"))
     wait_until(lambda: read_signs(_folder(kernel)).rss_bytes > 0, "it wrote no sign of life")
     kernel.kill()
+    kernel.let_go()
     counted = kernel.folder / "vmstat"
     counted.write_text(f"oom_kill {oom_kills_of_system() + 1}\n")
 
@@ -91,7 +92,7 @@ def test_a_kernel_that_the_system_killed_for_its_memory_is_told_as_such(
     shown = kernel.run("x, y")
 
     assert shown.plain() == "(7, 'done')"
-    told = rest.text("stderr") + shown.text("stderr")
+    told = rest.told() + shown.told()
     assert "probably because the system ran out of memory (it held 0." in told
 
 
@@ -136,7 +137,7 @@ def test_a_package_that_was_upgraded_in_between_is_told(start: Start, tmp_path: 
     shown = kernel.run("pkg_e.__version__")
 
     assert shown.plain() == "'2.0'"
-    assert "recorded with pkg_e 1.0 (now 2.0)" in shown.text("stderr")
+    assert "recorded with pkg_e 1.0 (now 2.0)" in shown.told()
 
 
 def test_another_minor_version_of_python_is_told(start: Start, tmp_path: Path) -> None:
@@ -152,8 +153,8 @@ def test_another_minor_version_of_python_is_told(start: Start, tmp_path: Path) -
     shown = kernel.run("x")
 
     assert shown.plain() == "7"
-    assert "(now 3.99.0)" in shown.text("stderr")
-    assert "may come out differently" in shown.text("stderr")
+    assert "(now 3.99.0)" in shown.told()
+    assert "may come out differently" in shown.told()
 
 
 # --- poison, and a kernel that hangs --------------------------------------------------------------
@@ -164,28 +165,31 @@ def test_an_input_that_kills_its_process_twice_with_nothing_new_is_left(start: S
     kernel = start()
     kernel.run("x = 7; import durable_kernel as durable; act = durable.step(lambda: 1)")
     kernel.ask(f"hidden = act(); {KILLS_ITSELF}", silent=True)  # without an act it leaves no trace
-    deaths = [_wait(kernel), *(kernel.spawn().wait(timeout=30) for _ in range(2))]
+    deaths = [_wait(kernel), *(kernel.spawn().wait(_WAIT_S) for _ in range(2))]
 
     kernel.start()
     shown = kernel.run("x, 'hidden' in globals()")
 
     assert deaths == [-signal.SIGKILL] * 3
     assert shown.plain() == "(7, False)"
-    assert "ended its process 2 times in a row" in shown.text("stderr")
+    assert "ended its process 2 times in a row" in shown.told()
 
 
 def test_a_kernel_that_was_frozen_and_killed_finishes_its_cell(start: Start) -> None:
     """SIGSTOP: nothing it is sent is heard, and nothing of that is left behind."""
     kernel = start()
     kernel.run("x = 7")
-    cell = kernel.ask(BEGUN.format(0.5))
+    cell = kernel.ask(BEGUN)
     kernel.watch(cell, printed("begun"))
     assert kernel.process is not None
-    os.kill(kernel.process.pid, signal.SIGSTOP)
-    kernel.interrupt()
-    kernel.client.shutdown(restart=True)
-    kernel.process.terminate()
-    kernel.kill()
+    with kernel.standing_still():
+        kernel.interrupt()
+        kernel.hand_over(
+            "control", kernel.client.session.msg("shutdown_request", {"restart": True})
+        )
+        kernel.process.terminate()
+        kernel.kill()
+    kernel.let_go()
 
     kernel.start()
 
@@ -198,16 +202,18 @@ def test_three_kills_in_a_row_while_one_cell_is_resumed_are_no_poison_if_it_goes
     """H36: each process got further, so the fourth one finishes the cell."""
     kernel = start()
     step = "@durable.step\ndef draw(i):\n    return i"
-    kernel.run(f"import durable_kernel as durable, time\n{step}")
+    kernel.run(f"import durable_kernel as durable, os, time\n{step}")
     cell = kernel.ask(
-        "for i in range(4):\n    draw(i); print('at', i, flush=True); time.sleep(0.4 * (i < 3))"
+        "for i in range(4):\n    draw(i); print('at', i, flush=True)\n"
+        "    while i < 3 and not os.path.exists(f'past {i}'): time.sleep(0.02)"
     )
     for i in range(3):
-        kernel.watch(cell, printed(f"at {i}"))
+        kernel.watch(cell, printed(f"at {i}\n"))
         kernel.kill()
+        (kernel.folder / f"past {i}").touch()
         kernel.start()
 
-    shown = kernel.watch(cell, printed("at 3"))
+    shown = kernel.watch(cell, printed("at 3\n"))
 
     assert shown.text().endswith("at 0\nat 1\nat 2\nat 3\n")
 
@@ -215,10 +221,11 @@ def test_three_kills_in_a_row_while_one_cell_is_resumed_are_no_poison_if_it_goes
 def test_the_signs_of_a_process_in_a_cell_name_the_cell(start: Start) -> None:
     kernel = start()
     kernel.run("x = 7")
-    cell = kernel.ask(BEGUN.format(0.4))
+    cell = kernel.ask(BEGUN)
     kernel.watch(cell, printed("begun"))
 
     signs = read_signs(_folder(kernel))
+    kernel.let_go()
 
     assert (signs.doing, signs.position) == (Doing.IN_CELL, 1)
     assert kernel.wait(cell).status == "ok"
@@ -253,7 +260,9 @@ def test_a_kernel_whose_port_is_taken_for_a_moment_waits_for_it(tmp_path: Path) 
     """Launchers choose a port and let go of it; a connection of somebody else may have it then."""
     kernel = LiveKernel(tmp_path)
     taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the test keeps it, too
         taken.bind(("127.0.0.1", kernel.client.stdin_port))
         taken.listen()
         process = kernel.spawn()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.conftest import Start
-from tests.kernel.live import LiveKernel, Shown, printed
+from tests.kernel.live import HELD, LiveKernel, Shown, printed
 from tests.kernel.serving import Server, text_of
 
 pytestmark = pytest.mark.slow
@@ -19,28 +19,9 @@ pytestmark = pytest.mark.slow
 COUNTED = "with open('runs.txt', 'a') as f: f.write('x')"
 
 
-def _send(kernel: LiveKernel, code: str, cell_id: str | None = None) -> str:
-    """Send a cell as a notebook does: with its id."""
-    message = kernel.client.session.msg(
-        "execute_request",
-        {
-            "code": code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": True,
-            "stop_on_error": True,
-        },
-        metadata={} if cell_id is None else {"cellId": cell_id},
-    )
-    kernel.client.shell_channel.send(message)
-    return str(message["header"]["msg_id"])
-
-
 def _run_all(kernel: LiveKernel, *cells: tuple[str, str | None]) -> list[Shown]:
     """Send all cells at once, as Run All does, then collect what they brought."""
-    asked = [_send(kernel, code, cell_id) for code, cell_id in cells]
-    return [kernel.wait(each) for each in asked]
+    return [kernel.wait(each) for each in kernel.ask_together(*cells)]
 
 
 def _numbers(shown: list[Shown]) -> list[Any]:
@@ -157,8 +138,8 @@ def test_run_all_is_refused_where_it_would_leave_an_act_behind(start: Start) -> 
 def test_a_restart_after_a_refused_run_all_is_no_second_restart(start: Start) -> None:
     """Who ran something wants no clean state, even where nothing of it was executed."""
     kernel = start()
-    for code, cell_id in ((STEP, "a"), ("x = act()", "b")):
-        kernel.wait(_send(kernel, code, cell_id))
+    for cell in ((STEP, "a"), ("x = act()", "b")):
+        _run_all(kernel, cell)
     kernel.shut_down(restart=True)
     kernel.start()
     refused = _run_all(kernel, ("pass", "a"), ("x = act()", "b"))
@@ -230,7 +211,7 @@ def test_what_was_reused_once_is_live_when_the_cell_is_run_once_more(start: Star
 def test_rewind_waits_for_no_running_cell(start: Start) -> None:
     kernel = start()
     cell = kernel.ask("x = input('? ')", allow_stdin=True)
-    kernel.client.get_stdin_msg(timeout=20)
+    kernel.client.get_stdin_msg(timeout=120)
 
     refused = kernel.run("%durable rewind 0")
     kernel.client.input("7")
@@ -285,8 +266,8 @@ def test_run_all_begins_the_mended_cell_anew_where_the_last_one_failed(start: St
 def test_an_edited_first_cell_begins_a_branch_and_another_cell_does_not(start: Start) -> None:
     """H13: cells have ids; Run All begins with the first one, running some cells does not."""
     kernel = start()
-    for code, cell_id in (("x = 1", "a"), ("x += 10", "b"), ("x += 100", "c")):
-        kernel.wait(_send(kernel, code, cell_id))
+    for cell in (("x = 1", "a"), ("x += 10", "b"), ("x += 100", "c")):
+        _run_all(kernel, cell)
     kernel.kill()
     kernel.start()
 
@@ -414,13 +395,14 @@ def test_a_kill_of_the_process_that_took_over_repeats_nothing(start: Start) -> N
     kernel.run("x = 1")
     kernel.shut_down(restart=True)
     kernel.start()
-    waits = "import time; print('begun', flush=True); time.sleep(2); act(); print('done')"
-    asked = [_send(kernel, code) for code in (STEP, "x = 2; act()", waits)]
+    waits = f"print('begun', flush=True)\n{HELD}act(); print('done')"
+    asked = kernel.ask_together((STEP, None), ("x = 2; act()", None), (waits, None))
     kernel.watch(asked[-1], printed("begun"))
     kernel.kill()
+    kernel.let_go()
 
     kernel.start()
-    rest = kernel.watch(asked[-1], printed("done"))
+    rest = kernel.watch(asked[-1], printed("done\n"))
     shown = kernel.run("x")
 
     assert rest.text().endswith("begun\ndone\n")
@@ -433,7 +415,7 @@ def test_a_cell_that_asked_to_exit_is_passed_over(start: Start) -> None:
     kernel.run("x = 1")
     kernel.run("exit")
     assert kernel.process is not None
-    kernel.process.wait(timeout=20)
+    kernel.process.wait(timeout=120)
     kernel.start()
     kernel.run("x += 1; x")
     kernel.kill()
@@ -478,8 +460,7 @@ def test_a_process_that_cannot_start_itself_anew_refuses_all_that_waits(
     kernel.run("x.append(2)")
     interpreter.unlink()
 
-    asked = [kernel.ask("%durable rewind 1"), kernel.ask("x.append(3)"), kernel.ask("x")]
-    shown = [kernel.wait(each) for each in asked]
+    shown = _run_all(kernel, ("%durable rewind 1", None), ("x.append(3)", None), ("x", None))
     interpreter.symlink_to(python)
     kernel.shut_down(restart=True)
     kernel.start()
