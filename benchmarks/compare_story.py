@@ -23,7 +23,15 @@ from notebooks.demo_plan import answer_file, settle
 from notebooks.demo_stage import Service, is_alive
 from notebooks.flights_log import Exchange
 
-__all__ = ["KILL_POINTS", "CompareError", "KillPoint", "Size", "Story", "run_undisturbed"]
+__all__ = [
+    "KILL_POINTS",
+    "CompareError",
+    "KillPoint",
+    "KillerLateError",
+    "Size",
+    "Story",
+    "run_undisturbed",
+]
 
 _LOOK_S = 0.005
 _SEARCH_S = 0.1
@@ -34,6 +42,10 @@ _EXIT_IN_DOUBT = 3
 
 class CompareError(Exception):
     """The comparison cannot go on. The message says why."""
+
+
+class KillerLateError(CompareError):
+    """A command was done before it was killed where it should have been: nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,8 @@ class KillPoint:
 
     name: str
     is_due: Callable[[Glance], bool]
+    is_over: Callable[[Glance], bool] = lambda _glance: False
+    """Tells that it is too late; otherwise the end of the command does."""
 
 
 def _is_between_pages(glance: Glance) -> bool:
@@ -84,6 +98,11 @@ def _is_between_pages(glance: Glance) -> bool:
         return False
     has_come = newest.page >= glance.size.pages // 2
     return has_come and glance.now_s - newest.sent_at_s > glance.size.into_trend_s
+
+
+def _is_behind_pages(glance: Glance) -> bool:
+    """Tell that the report has been made: no page will come."""
+    return glance.newest is not None and glance.newest.is_report
 
 
 def _is_inside_post(glance: Glance) -> bool:
@@ -99,7 +118,7 @@ def _is_in_last_computation(glance: Glance) -> bool:
 
 
 KILL_POINTS = (
-    KillPoint("between two pages", _is_between_pages),
+    KillPoint("between two pages", _is_between_pages, is_over=_is_behind_pages),
     KillPoint("inside the POST", _is_inside_post),
     KillPoint("in the last computation", _is_in_last_computation),
 )
@@ -196,7 +215,8 @@ class Story:
     def run(self, points: Sequence[KillPoint]) -> None:
         """Give the command until it is done, and kill it at each point once, in this order.
 
-        Raises CompareError when it fails though nobody killed it, or ends before a kill.
+        Raises CompareError when it fails though nobody killed it, KillerLateError when it is done
+        before a kill: whoever kills may stand still meanwhile.
         """
         left = list(points)
         while True:
@@ -209,11 +229,13 @@ class Story:
                 self.say("in doubt, exit code 3: looking at the server, and resolving by hand")
                 self._settle()
                 continue
-            if attempt.code != 0 or left:
+            if attempt.code != 0:
                 missed = f", before it was {left[0].name}" if left else ""
                 raise CompareError(
                     f"{self.tool.name} ended with {attempt.code}{missed}:\n{self._said()}"
                 )
+            if left:
+                raise KillerLateError(f"{self.tool.name} was done before it was {left[0].name}")
             self.say("finished")
             return
 
@@ -257,9 +279,12 @@ class Story:
                 newest = self.service.look()
                 fresh = newest if len(self.service.exchanges) > known else None
                 since_s = None if receipt_s is None else now_s - receipt_s
-                if point.is_due(Glance(fresh, since_s, time.time(), self.size)):
+                glance = Glance(fresh, since_s, time.time(), self.size)
+                if point.is_due(glance):
                     running.kill()
                     return point.name
+                if point.is_over(glance):
+                    raise KillerLateError(f"it was too late to kill {self.tool.name} {point.name}")
             time.sleep(_LOOK_S)
         return ""
 

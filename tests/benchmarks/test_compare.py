@@ -20,7 +20,9 @@ from benchmarks.compare_figures import (
     put_between_marks,
     shown_values,
 )
+from benchmarks.compare_story import KILL_POINTS, Glance, Size
 from benchmarks.compare_tools import TOOLS, code_cells, lines_changed
+from notebooks.flights_log import Exchange
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +70,17 @@ def test_a_pipeline_killed_thrice_under_durable_is_seen_once_from_outside(tmp_pa
     assert found["values_read"] > 0
     assert found["hands"] != []
     assert found["lines_changed"] == 0
+
+
+def test_a_killer_that_looks_when_the_report_is_out_was_too_late_between_the_pages() -> None:
+    report = Exchange(9, 1, "POST", "/reports", "", 9.0, None, None)
+    glance = Glance(report, None, 9.1, Size())
+
+    is_due = [each.is_due(glance) for each in KILL_POINTS]
+    is_over = [each.is_over(glance) for each in KILL_POINTS]
+
+    assert is_due == [False, True, False]
+    assert is_over == [True, False, False]
 
 
 def test_pages_count_as_fetched_again_once_for_each_kill_before() -> None:

@@ -60,8 +60,10 @@ def test_resolve_does_not_claim_that_a_busy_kernel_takes_the_decision(
 
 
 def test_resolve_says_that_the_waiting_kernel_took_the_decision(
-    durable: Durable, doubtful: Notebook
+    durable: Durable, doubtful: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """However slow the kernel is: how long a person waits to hear of it is not tested."""
+    monkeypatch.setattr("durable_kernel.cli.resolve._LOOK_S_MAX", 120.0)
     said: list[Said] = []
 
     with doubtful.session() as session:

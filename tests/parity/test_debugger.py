@@ -19,11 +19,16 @@ pytestmark = pytest.mark.slow
 
 CODE = "def double(a):\n    b = a * 2\n    return b\nvalue = double(21)"
 RUN = "debugged-by-a-test"
+UNHURRIED = {
+    "PYDEVD_WARN_EVALUATION_TIMEOUT": "600",
+    "PYDEVD_WARN_SLOW_RESOLVE_TIMEOUT": "600",
+}
+"""On a busy machine the debugger would complain on stderr of what took long."""
 
 
 @pytest.fixture
 def kernel(start: Start) -> Iterator[LiveKernel]:
-    yield start(DURABLE_RUN=RUN)
+    yield start(DURABLE_RUN=RUN, **UNHURRIED)
     shutil.rmtree(cell_folder(RUN), ignore_errors=True)
 
 
