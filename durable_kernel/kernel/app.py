@@ -13,9 +13,10 @@ from typing import Any
 
 import zmq
 from ipykernel.kernelapp import IPKernelApp
-from traitlets import DottedObjectName, Instance, List, Type, default
+from traitlets import DottedObjectName, Instance, List, Type, default, observe
 
 from durable_kernel import runtime
+from durable_kernel.kernel.channels import Ports
 from durable_kernel.kernel.kernel import DurableKernel
 from durable_kernel.kernel.outputs import CapturingSession, watch_subscribers
 from durable_kernel.kernel.replacing import Origin
@@ -45,13 +46,26 @@ class DurableKernelApp(IPKernelApp):
     """The hooks that this process was started with; the kernel asks for them."""
     origin: Origin
     """How this process was started."""
+    kept_ports = Instance(Ports, ())
     has_subscriber: threading.Event
     """Set once somebody listens to IOPub."""
 
-    def init_iopub(self, context: Any) -> None:
-        """Open IOPub, and look who comes from the first moment: IPython takes longer than they."""
-        super().init_iopub(context)
-        self.has_subscriber = watch_subscribers(self.iopub_thread)
+    def init_sockets(self) -> None:
+        """Open the sockets, and keep their ports where a launcher chose them."""
+        handover = self.origin.handover
+        if handover is not None:
+            self.kept_ports = Ports(handover.ports)
+            self.kept_ports.outlive_exec(outlives=False)
+        elif self.transport == "tcp":
+            named = (self.shell_port, self.iopub_port, self.stdin_port, self.control_port)
+            self.kept_ports = Ports.taken(self.ip, [*named, self.hb_port])
+        super().init_sockets()
+
+    @observe("iopub_thread")
+    def _watch_subscribers(self, change: Any) -> None:
+        """Look who comes to IOPub before its thread starts: a client may be there at once."""
+        if change["new"] is not None:
+            self.has_subscriber = watch_subscribers(change["new"])
 
     def _try_bind_socket(self, s: Any, port: int) -> Any:
         """Bind, and try again for a while where the port is taken.

@@ -1,16 +1,18 @@
 """Replacing: a kernel process starts itself anew, to come back with an earlier state.
 
     the run is cut at a position (`Run.branch`, by the caller) -> wait until no request comes any
-    more -> hand over what is not handled -> close the run -> exec the command that started this
-    process, in the folder and with the environment of then
+    more, and what was published is with the clients -> close the run -> hand over what is not
+    handled -> exec the command that started this process, in the folder and with the environment of
+    then
 
 The process keeps its id, so that no launcher sees a death; the ports are those of the connection
-file, so clients connect again by themselves, and replies find them by their identity. The requests
-travel in a file of the run's folder that has no name any more when it is written: only the process
-that inherits its descriptor can read it, and where that one dies, they are gone with it.
+file and stay taken, so clients connect again by themselves, and replies find them by their
+identity. The requests travel in a file of the run's folder that has no name any more when it is
+written: only the process that inherits its descriptor can read it, and where that one dies, they
+are gone with it.
 
 What is lost: what a client sends within the milliseconds between the last look at the socket and
-the exec, and outputs that a slow client had not received by then.
+the exec, and outputs that a client did not take within seconds.
 
 Imports nothing of Jupyter: `launch` reads a hand-over before any hook is installed.
 """
@@ -23,6 +25,7 @@ import signal
 import stat
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import msgpack
 
 from durable_kernel.errors import BranchRefusedError, RunSuspendedError, UsageError
+from durable_kernel.kernel.channels import published
 from durable_kernel.runtime import Allowed, cells_from
 
 if TYPE_CHECKING:
@@ -61,6 +65,8 @@ class Handover:
     messages: list[list[bytes]]
     is_from_the_top: bool = False
     """The requests go on with the notebook in order: none of them is answered any more."""
+    ports: Sequence[int] = ()
+    """Descriptors that keep the ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,35 +176,39 @@ class Replacement:
         while seen != kernel.backlog.count:
             seen = kernel.backlog.count
             await asyncio.sleep(_QUIET_S)
-        flushed = threading.Event()
-        kernel.iopub_thread.schedule(flushed.set)
-        flushed.wait(_IOPUB_S)
-        await asyncio.sleep(_QUIET_S)  # zmq writes to its sockets on a thread of its own
-        messages = kernel.backlog.drain_socket()
+        await published(kernel.iopub_thread, kernel.session, _IOPUB_S)
+        arrived: list[list[bytes]] = []
         try:
-            self._leave(messages)
+            self._leave(arrived)
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._failure = error
             kernel.run = None  # it is closed, and this process can still be asked to stop
             self._failed.set()
-            for frames in messages:  # their senders wait: they get the refusal
+            for frames in arrived:  # their senders wait: they get the refusal
                 kernel.post(*frames)
 
     def _leave(self, arrived: list[list[bytes]]) -> NoReturn:
+        """Close the run, and exec. What comes until then is noted in `arrived`."""
         kernel = self._kernel
-        run, origin = kernel.run, kernel.origin
+        run, origin, ports = kernel.run, kernel.origin, kernel.parent.kept_ports
         assert run is not None, "only a run is cut"
-        os.chdir(origin.folder)
-        messages = [*kernel.backlog.unfinished(), *arrived]
-        handover = Handover(self._run_id, self._told, messages, self._is_from_the_top)
-        descriptor = _write(run.place.folder, handover)
+        folder = run.place.folder
         run.shutdown(restart=False)
         kernel.close_run()
         for stream in (kernel._stdout, kernel._stderr):
             _put_back(stream)
+        os.chdir(origin.folder)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        arrived += kernel.backlog.drain_socket()  # last of all: what comes later is lost
+        messages = [*kernel.backlog.unfinished(), *arrived]
+        told = (self._told, messages, self._is_from_the_top, ports.descriptors)
+        descriptor = _write(folder, Handover(self._run_id, *told))
         environ = {**origin.environ, _VARIABLE: str(descriptor)}
-        os.execve(origin.command[0], origin.command, environ)  # noqa: S606 - the one that we are
+        ports.outlive_exec(outlives=True)
+        try:
+            os.execve(origin.command[0], origin.command, environ)  # noqa: S606 - who we are
+        finally:
+            ports.outlive_exec(outlives=False)
 
 
 def _write(folder: Path, handover: Handover) -> int:
@@ -207,12 +217,16 @@ def _write(folder: Path, handover: Handover) -> int:
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     path.unlink()
-    fields = [handover.run_id, handover.told, handover.messages, handover.is_from_the_top]
     with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(msgpack.packb(fields))
+        file.write(msgpack.packb(_fields_of(handover)))
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.set_inheritable(descriptor, True)
     return descriptor
+
+
+def _fields_of(handover: Handover) -> list[Any]:
+    whole = [handover.run_id, handover.told, handover.messages, handover.is_from_the_top]
+    return [*whole, list(handover.ports)]
 
 
 def take_handover() -> Handover | None:
@@ -225,10 +239,10 @@ def take_handover() -> Handover | None:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink or found.st_uid != os.geteuid():
             return None
         with os.fdopen(int(named), "rb") as file:
-            run_id, told, messages, is_from_the_top = msgpack.unpackb(file.read())
+            run_id, told, messages, is_from_the_top, ports = msgpack.unpackb(file.read())
     except (OSError, TypeError, ValueError):
         return None
-    return Handover(run_id, told, messages, is_from_the_top)
+    return Handover(run_id, told, messages, is_from_the_top, tuple(ports))
 
 
 def _folder() -> str:

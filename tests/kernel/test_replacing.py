@@ -12,7 +12,7 @@ from durable_kernel.kernel import replacing
 from durable_kernel.kernel.magics import without_live_line
 from durable_kernel.kernel.replacing import Handover, take_handover
 
-HANDED = Handover("nightly", "told", [[b"identity", b"\x00frame"], [b"another"]], True)
+HANDED = Handover("nightly", "told", [[b"identity", b"\x00frame"], [b"another"]], True, (7, 9))
 
 
 @pytest.fixture
