@@ -37,12 +37,14 @@ _WITH_HARD = b"\x94"
 class Life:
     """One process. `cells`: cells that it began; `hard`: hard records since the last position.
 
+    `newest`: the last position that it began, be it a cell or an input; -1: none.
     A position that it only resumed is not among `cells`, but what was recorded in it is counted.
     """
 
     opened: Opened
     epoch: int
     cells: int = 0
+    newest: int = -1
     hard: int = 0
     shutdown: Shutdown | None = None
 

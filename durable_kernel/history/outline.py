@@ -319,8 +319,9 @@ class Outline:
         self.waiting = [each for each in self.waiting if each is not donor]
         self._current = PositionOutline(record.position, record, lsn=lsn, donor=donor)
         self.positions.append(self._current)
-        if self.lives and not self._current.is_input:
-            self.lives[-1].cells += 1
+        if self.lives:
+            self.lives[-1].newest = record.position
+            self.lives[-1].cells += not self._current.is_input
         self.finished = None
 
     def _fold_run(self, record: Record, epoch: int) -> None:

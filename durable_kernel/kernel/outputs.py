@@ -68,7 +68,8 @@ class Capture:
 
     def redacted(self, content: Any) -> Any:
         """Replace registered secrets in an output: what is shown is what is written (H18)."""
-        return content if self._run is None else self._run.secrets.redacted(content)
+        secrets = self._run.secrets if self._run is not None else None
+        return content if secrets is None or not secrets.is_armed else secrets.redacted(content)
 
     def begin(self, execution: CellExecution, parent_id: str, *, is_shown: bool) -> None:
         """From now on outputs belong to this cell. Not shown: they are only compared."""

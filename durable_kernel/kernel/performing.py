@@ -22,7 +22,7 @@ from ipykernel.jsonutil import json_clean
 from durable_kernel.errors import Stop
 from durable_kernel.history import COMM
 from durable_kernel.kernel.emptying import emptied, take_results
-from durable_kernel.kernel.streams import DrainableStream
+from durable_kernel.kernel.streams import DrainableStream, drain_all
 from durable_kernel.runtime import CellExecution, CellRequest, CellResult
 
 if TYPE_CHECKING:
@@ -224,10 +224,9 @@ def wire_header(header: Mapping[str, Any]) -> dict[str, Any]:
 
 def flush_all(*streams: Any) -> None:
     """Empty the streams on both of their ways; those of another class on the way they offer."""
+    drain_all([each for each in streams if isinstance(each, DrainableStream)])
     for stream in streams:
-        if isinstance(stream, DrainableStream):
-            stream.drain()
-        elif stream is not None:
+        if stream is not None and not isinstance(stream, DrainableStream):
             stream.flush()
     for current in (sys.stdout, sys.stderr):
         if current is not None and current not in streams:

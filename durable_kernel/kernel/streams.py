@@ -15,11 +15,12 @@ import select
 import struct
 import termios
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from ipykernel.iostream import OutStream
 
-__all__ = ["DrainableStream"]
+__all__ = ["DrainableStream", "drain_all"]
 
 _PIPE_READ_BYTES = 64 * 1024
 
@@ -92,6 +93,22 @@ class DrainableStream(OutStream):
                 self.write(text)
             os.write(self._original_stdstream_copy, found)
             return len(found)
+
+
+def drain_all(streams: Sequence[DrainableStream]) -> None:
+    """Drain all of them. As a rule nothing came through a pipe: one call of the system tells."""
+    waiting = select.poll()
+    for each in streams:
+        if each._should_watch and each._fid is not None:
+            waiting.register(each._fid, select.POLLIN)
+    are_empty = not waiting.poll(0)
+    for each in streams:
+        if not are_empty:
+            each.drain()
+            continue
+        with each._pipe_lock:  # what the thread read before it lets go of this is written, too
+            pass
+        each.flush()
 
 
 def _readable_bytes(descriptor: Any) -> int:

@@ -126,12 +126,14 @@ class Interrupts:
 
     def cancel(self) -> None:
         """Take note that SIGINT cancels the task of a cell; a call that this ends records it."""
+        self._heard()
         self._count(signal.SIGINT)
         self.is_cancelling = True
 
     def deliver(self, handler: Handler, number: int, frame: FrameType | None) -> None:
         """Run a handler of a cell now, or when the port's code is done, or in the next cell."""
         if number == signal.SIGINT:
+            self._heard()
             self.noticed()
         if not self._lets_in:
             self._late.append((handler, number))

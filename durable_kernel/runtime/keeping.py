@@ -60,7 +60,8 @@ class Keeping:
 
     def begin(self) -> None:
         """Look at the names as a cell finds them."""
-        self._before = Before.of(self._names) if self._names is not None else None
+        if self._names is not None:
+            self._before = Before.of(self._names, self._before)
 
     # --- into the journal -------------------------------------------------------------------------
 

@@ -133,14 +133,22 @@ def begin(
     life = outline.lives[-1]
     if life.opened.reason == FORK:  # who made it ran nothing, and did not die
         return Beginning()
-    if signs.epoch != life.epoch:
-        signs = NOTHING_KNOWN
+    signs = _completed(signs, outline, life) if signs.epoch == life.epoch else NOTHING_KNOWN
     if may_begin_anew and _is_second_restart(outline):
         return Beginning(Start.FRESH, "you restarted it twice")
     if life.shutdown is not None:
         return _judged(_after_stop(outline, life, signs), deaths_max)
     memory = _memory(signs, oom_kills) if is_same_boot else ""
     return _judged(_after_death(outline, life, signs, told, memory, poison_s), deaths_max)
+
+
+def _completed(signs: LastSigns, outline: Outline, life: Life) -> LastSigns:
+    """Add what the journal tells: a process that began a cell died in it before its next sign."""
+    unfinished = outline.open_position
+    position = unfinished.position if unfinished is not None else signs.position
+    if position == signs.position or position != life.newest:
+        return signs
+    return replace(signs, doing=Doing.IN_CELL, position=position, live_s=0.0, deaths=0)
 
 
 def _judged(found: Beginning, deaths_max: int) -> Beginning:

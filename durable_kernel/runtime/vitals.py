@@ -1,8 +1,8 @@
 """Vitals: what a process that dies leaves beside its journal. Two small files in the run's folder.
 
     LIFE      what it was doing, for how long it had been live in that cell, how much memory it had;
-              fixed size, rewritten in place: by the main thread as cells begin and end, and by the
-              flush timer. What the page cache has survives the process, not the machine.
+              fixed size, rewritten in place: by the main thread as recorded cells begin and end,
+              and by the flush timer. What the page cache has survives the process, not the machine.
     SIGNALS   a byte for each signal that Python's C handler saw and no Python code yet: it is the
               process's wakeup fd, so a cell that holds the GIL for ever leaves a trace as well.
 
@@ -137,14 +137,12 @@ class Vitals:
         self._signals = _open(folder / SIGNALS_NAME, os.O_RDWR | os.O_CREAT)
         self._statm = _open(Path(_STATM), os.O_RDONLY)
         self._is_listening = False
-        self._now = LastSigns(
-            epoch,
-            deaths=counted.deaths,
-            stuck_at=counted.stuck_at,
-            stuck=counted.stuck,
-            oom_kills=oom_kills_of_system(),
-        )
-        self.hear()
+        self._epoch = epoch
+        self._doing, self._position = Doing.IDLE, _NEVER
+        self._live_s, self._rss = 0.0, 0
+        self._deaths = counted.deaths
+        self._last_facts = counted.stuck_at, counted.stuck, oom_kills_of_system()
+        self._forget_signals()
         self._listen()
         self._write()
 
@@ -156,38 +154,49 @@ class Vitals:
 
     def hear(self) -> None:
         """Forget the signals so far: Python code saw them."""
+        # Each cell asks, and cutting a file is dear: who wrote nothing stands at its beginning.
+        if self._signals is not None:
+            with suppress(OSError):
+                if os.lseek(self._signals, 0, os.SEEK_CUR):
+                    self._forget_signals()
+
+    def _forget_signals(self) -> None:
         if self._signals is not None:
             with suppress(OSError):
                 os.lseek(self._signals, 0, os.SEEK_SET)
                 os.ftruncate(self._signals, 0)
 
     def enter(self, position: int, doing: Doing, *, is_new: bool) -> None:
-        """Note that a position begins to be executed."""
+        """Note that a position begins to be executed.
+
+        Of a new one nothing is written until the next tick: the journal has its beginning.
+        """
         with self._lock:
-            deaths = 0 if is_new else self._now.deaths
-            self._now = replace(
-                self._now, doing=doing, position=position, live_s=0.0, deaths=deaths
-            )
+            if is_new:
+                self._deaths = 0
+            self._doing, self._position, self._live_s = doing, position, 0.0
             self._live_since = None
-            self.hear()
-            self._write()
+            if not is_new:
+                self.hear()
+                self._write()
 
     def leave(self) -> None:
         """Note that it is over."""
         with self._lock:
-            self._now = replace(self._now, doing=Doing.IDLE)
-            self._live_since = None
-            self._write()
+            was_restoring = self._doing is Doing.RESTORING
+            self._doing, self._live_since = Doing.IDLE, None
+            if was_restoring:  # of another cell the journal tells that it is over
+                self._write()
 
     def tick(self, *, is_live: bool) -> None:
         """Keep how long the cell has been live, and the memory of the process."""
         with self._lock:
-            if self._now.doing is not Doing.IN_CELL:
+            if self._doing is not Doing.IN_CELL:
                 return
             if is_live and self._live_since is None:
                 self._live_since = _perf_counter()
-            live_s = 0.0 if self._live_since is None else _perf_counter() - self._live_since
-            self._now = replace(self._now, live_s=live_s, rss_bytes=self._rss_bytes())
+            self._live_s = 0.0 if self._live_since is None else _perf_counter() - self._live_since
+            self._rss = self._rss_bytes()
             self._write()
 
     def close(self) -> None:
@@ -209,20 +218,17 @@ class Vitals:
             os.close(fd)
 
     def _write(self) -> None:
-        now = self._now
         if self._life is None:
             return
         packed = _LAYOUT.pack(
             _MAGIC,
-            now.epoch,
-            now.doing,
-            now.position,
-            int(now.live_s * 1e3),
-            now.rss_bytes,
-            now.deaths,
-            now.stuck_at,
-            now.stuck,
-            now.oom_kills,
+            self._epoch,
+            self._doing,
+            self._position,
+            int(self._live_s * 1e3),
+            self._rss,
+            self._deaths,
+            *self._last_facts,
         )
         with suppress(OSError):
             os.pwrite(self._life, packed, 0)

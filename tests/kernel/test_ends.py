@@ -224,6 +224,7 @@ def test_the_signs_of_a_process_in_a_cell_name_the_cell(start: Start) -> None:
     cell = kernel.ask(BEGUN)
     kernel.watch(cell, printed("begun"))
 
+    wait_until(lambda: read_signs(_folder(kernel)).position > 0, "it wrote no sign of life")
     signs = read_signs(_folder(kernel))
     kernel.let_go()
 

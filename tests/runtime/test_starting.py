@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable_kernel.history import Opened, Outline, Record, RecordCodec, Resumed, Shutdown
+from durable_kernel.history import COMM, Opened, Outline, Record, RecordCodec, Resumed, Shutdown
 from durable_kernel.runtime.starting import DEATHS_MAX_COMMANDED, Beginning, Start, Told, begin
 from durable_kernel.runtime.vitals import NOTHING_KNOWN, Doing, LastSigns
 from tests.history.folding import cell, committed, frames, look
@@ -89,6 +89,17 @@ def test_a_run_that_was_brought_back_is_not_put_away_again() -> None:
 def test_one_death_in_a_cell_is_resumed_and_counted() -> None:
     """H36."""
     found = begun(CUT, IN_CELL)
+
+    assert (found.start, found.deaths) == (Start.RESUME, 1)
+
+
+@pytest.mark.parametrize("is_input", [False, True])
+def test_a_cell_that_killed_its_process_before_any_sign_is_counted(is_input: bool) -> None:
+    """H36: the journal has its beginning, which is all that a sign could have added."""
+    first = replace(cell(1), kind=COMM if is_input else "")
+    signs = LastSigns(epoch=1, doing=Doing.IDLE, position=-1, deaths=1)
+
+    found = begun([*DONE, first], signs)
 
     assert (found.start, found.deaths) == (Start.RESUME, 1)
 

@@ -46,8 +46,20 @@ def test_what_a_process_did_last_can_be_read_after_its_death(
 
 def test_a_new_cell_has_no_deaths_of_the_cell_before(vitals: Vitals, tmp_path: Path) -> None:
     vitals.enter(4, Doing.IN_CELL, is_new=True)
+    vitals.tick(is_live=True)
 
     assert read_signs(tmp_path).deaths == 0
+
+
+def test_what_a_replay_was_executing_is_told_until_it_is_over(
+    vitals: Vitals, tmp_path: Path
+) -> None:
+    vitals.enter(4, Doing.RESTORING, is_new=False)
+    during = read_signs(tmp_path)
+    vitals.leave()
+
+    assert (during.doing, during.position) == (Doing.RESTORING, 4)
+    assert read_signs(tmp_path).doing is Doing.IDLE
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells nothing of its memory")
