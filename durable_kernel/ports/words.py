@@ -354,7 +354,10 @@ class Port(Protocol):
         """Let a lane that waits try at once: there may be something to obtain."""
 
     def has_word(self, lane: Lane, kind: str = "") -> bool:
-        """Tell whether a word of this lane is recorded and not taken yet; the next, of a kind."""
+        """Tell whether a word of this lane is recorded and not taken yet; the next, of a kind.
+
+        With a `kind`, the next word may stand in a later position: who decides waits for that.
+        """
 
     def has_observed(self, lane: Lane, kind: str) -> bool:
         """Tell whether a recorded soft observation of a kind is left to this lane."""

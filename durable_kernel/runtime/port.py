@@ -94,6 +94,7 @@ class RunPort(Recording):
         self.latch: Stop | None = None
         self.position = -1
         self.interruption: tuple[str, int] | None = None
+        self.later_word: Callable[[Lane, int], str] = lambda _lane, _position: ""
         self.where = world.where
         self._sources: list[RecordedSource] = []
         self.doubts = Doubts(self, world, policy, leave)
@@ -312,7 +313,10 @@ class RunPort(Recording):
     def has_word(self, lane: Lane, kind: str = "") -> bool:
         with self.lock:
             following = self._replay.next_word(lane.path)
-            return following is not None and kind in ("", following[1].kind)
+            if following is not None:
+                return kind in ("", following[1].kind)
+            outlives = bool(kind and lane.branch) and not self._replay.is_open
+            return outlives and self.later_word(lane, self.position) == kind
 
     def has_observed(self, lane: Lane, kind: str) -> bool:
         if lane.replay[kind] is None:

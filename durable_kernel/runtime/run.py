@@ -39,6 +39,7 @@ from durable_kernel.runtime.flushing import FlushTimer
 from durable_kernel.runtime.inputs import InputExecution
 from durable_kernel.runtime.interrupts import Interrupts
 from durable_kernel.runtime.keeping import Keeping
+from durable_kernel.runtime.later_words import LaterWords
 from durable_kernel.runtime.modules import ProjectModules, explaining_edits
 from durable_kernel.runtime.plan import Plan
 from durable_kernel.runtime.port import RunPort
@@ -121,6 +122,7 @@ class Run(Branching):
             leave=leave,
             hosts=settings.hosts,
         )
+        self.port.later_word = LaterWords(lambda: self.outline.positions, self._load).kind_after
         self.modules = ProjectModules(self.port, self.storing)
         surroundings.keep_sources(self.modules)
         self._timer = FlushTimer(self._flush)
