@@ -277,6 +277,12 @@ def text_of(messages: list[dict[str, Any]]) -> str:
     return "".join(parts)
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process took so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_until(
     holds: Callable[[], bool], otherwise: str, log: Callable[[], str] = str, wait_s: float = _WAIT_S
 ) -> float:

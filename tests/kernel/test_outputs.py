@@ -80,11 +80,13 @@ def test_text_after_the_commit_is_late_and_names_its_position(start: Start) -> N
     """H20."""
     kernel = start()
     asked = kernel.ask(
-        "import threading, time\n"
-        "def later():\n    time.sleep(0.5)\n    print('late')\n"
+        "import os, sys, threading, time\n"
+        "def later():\n    while not os.path.exists('let go'): time.sleep(0.02)\n"
+        "    sys.stdout.write('late\\n')\n"
         "threading.Thread(target=later).start()"
     )
     kernel.wait(asked)
+    kernel.let_go()
     kernel.watch(asked, printed("late"))
 
     kernel.kill()

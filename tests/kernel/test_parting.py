@@ -95,8 +95,7 @@ def test_what_may_follow_is_completed(start: Start, line: str, expected: set[str
     kernel = start()
     kernel.run("x = 1")
 
-    kernel.client.complete(line, len(line))
-    content = kernel.client.get_shell_msg(timeout=30)["content"]
+    content = kernel.reply_to(kernel.client.complete(line, len(line)))
 
     assert expected <= set(content["matches"])
 

@@ -16,6 +16,8 @@ from tests.kernel.live import LiveKernel
 
 pytestmark = pytest.mark.slow
 
+_WAIT_S = 120.0
+
 
 class Service:
     """Counts what it is asked; a POST is not answered before `may_answer` is set."""
@@ -31,7 +33,7 @@ class Service:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 service.asked.append(f"POST {self.path}")
                 service.was_posted.set()
-                service.may_answer.wait(30)
+                service.may_answer.wait(_WAIT_S)
                 self._answer(b"posted")
 
             def do_GET(self) -> None:
@@ -55,7 +57,7 @@ class Service:
 
         self._server = Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     def close(self) -> None:
@@ -77,7 +79,7 @@ def _killed_in_a_post(start: Start, service: Service) -> tuple[LiveKernel, str]:
     kernel.run(f"import httpx\nurl = {service.url!r}")
     kernel.run("pages = [httpx.get(url + '/1').text]")
     cell = kernel.ask("answer = httpx.post(url + '/orders', content=b'one').text\nprint(answer)")
-    assert service.was_posted.wait(20)
+    assert service.was_posted.wait(_WAIT_S)
     kernel.kill()
     return kernel, cell
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.serving import Channel, Server, errors_of, is_idle, text_of, wait_until
+from tests.kernel.serving import Channel, Server, cpu_s, errors_of, is_idle, text_of, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,14 @@ def test_a_kernel_that_was_shut_down_finishes_its_cell_when_it_is_opened_again(
 
 def test_a_hung_cell_that_is_restarted_is_left_to_the_user(server: Server) -> None:
     """It holds the GIL: the server waits, then sends SIGTERM. Its SIGINT left a trace."""
-    kernel_id, channel, _ = _begun(server, HANGS)
+    kernel_id = server.open_notebook("a.ipynb")
+    channel = server.connect(kernel_id)
+    channel.run("x = 7")
+    pid = _pid(channel)
+    cell = channel.ask(HANGS)
+    channel.collect(cell, lambda each: "begun" in each["content"].get("text", ""))
+    begun_s = cpu_s(pid)
+    wait_until(lambda: cpu_s(pid) > begun_s + 0.5, "it does not compute")
 
     server.post(f"kernels/{kernel_id}/restart")
     shown = channel.run("x")

@@ -57,12 +57,8 @@ def _move(kernel: LiveKernel, model: str, value: int) -> None:
 
 
 def _comms(kernel: LiveKernel) -> dict[str, Any]:
-    asked = kernel.client.comm_info("jupyter.widget")
-    while True:
-        reply = kernel.client.get_shell_msg(timeout=60)
-        if reply["parent_header"].get("msg_id") == asked:
-            found: dict[str, Any] = reply["content"]["comms"]
-            return found
+    found: dict[str, Any] = kernel.reply_to(kernel.client.comm_info("jupyter.widget"))["comms"]
+    return found
 
 
 def test_a_slider_stands_where_it_was_moved_and_its_watchers_did_nothing_twice(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from durable_kernel.runtime.vitals import Doing, read_signs
 from durable_kernel.store import Store
 from tests.kernel.conftest import Start
 from tests.kernel.live import HELD, LiveKernel, printed
-from tests.kernel.serving import wait_until
+from tests.kernel.serving import cpu_s, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -188,13 +187,14 @@ def _start_and_die(kernel: LiveKernel) -> None:
 def test_a_hung_cell_that_was_stopped_is_left_to_the_user(start: Start) -> None:
     """It holds the GIL: no shutdown request is seen, and the stop ends in a signal that kills."""
     kernel, _ = _begun(start, HANGS)
-    begun_s = _cpu_s(kernel)
-    wait_until(lambda: _cpu_s(kernel) > begun_s + 0.5, "it does not compute")
+    assert kernel.process is not None
+    pid = kernel.process.pid
+    begun_s = cpu_s(pid)
+    wait_until(lambda: cpu_s(pid) > begun_s + 0.5, "it does not compute")
     kernel.interrupt()
     kernel.client.shutdown(restart=True)
     folder = kernel.folder / "home/runs/nightly"  # a server waits 2.5 s with the next signal
     wait_until(lambda: bool(read_signs(folder).unheard), "the signal left no trace")
-    assert kernel.process is not None
     kernel.process.terminate()
     kernel.process.wait(timeout=60)
 
@@ -204,13 +204,6 @@ def test_a_hung_cell_that_was_stopped_is_left_to_the_user(start: Start) -> None:
     assert told.plain() == "7"
     assert "was not finished by itself" in told.text("stderr")
     assert _outline(kernel).lives[0].shutdown is None
-
-
-def _cpu_s(kernel: LiveKernel) -> float:
-    """Processor time of the kernel, in seconds."""
-    assert kernel.process is not None
-    fields = Path(f"/proc/{kernel.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_kernel_whose_parent_is_gone_leaves_its_cell_to_be_finished(start: Start) -> None:
