@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ipykernel.iostream import IOPubThread
     from jupyter_client.session import Session
 
-__all__ = ["Ports", "published"]
+__all__ = ["Ports", "look_for_subscribers", "published"]
 
 _monotonic = time.monotonic
 _BATCH_BYTES = 8192
@@ -59,6 +59,16 @@ async def published(thread: IOPubThread, session: Session, within_s: float) -> b
             return False
         await asyncio.sleep(_TICK_S)
     return True
+
+
+def look_for_subscribers(thread: IOPubThread) -> None:
+    """Let a thread find who subscribed while it was sending. Safe from any thread.
+
+    zmq tells once that something came, and it is a send, too, that it tells.
+    """
+    stream: Any = getattr(thread, "_xpub_stream", None)
+    if stream is not None:
+        thread.schedule(stream.flush)
 
 
 class Ports:

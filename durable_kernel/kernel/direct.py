@@ -18,6 +18,7 @@ from ipykernel.jsonutil import json_clean
 
 from durable_kernel.errors import DurableError, Stop
 from durable_kernel.kernel.audience import Member
+from durable_kernel.kernel.channels import look_for_subscribers
 from durable_kernel.kernel.commands import answer, durable_lines
 from durable_kernel.kernel.performing import error_content, refusal
 
@@ -39,7 +40,7 @@ class DirectAnswers:
     def __init__(self, kernel: DurableKernel) -> None:
         self._kernel = kernel
         self._doubt = ""
-        self._unheard: set[asyncio.Task[None]] = set()
+        self._unheard: dict[asyncio.Task[None], tuple[Any, Any, Sequence[str]]] = {}
         self._is_watching = False
 
     def take(self, frames: Sequence[Any]) -> bool:
@@ -73,9 +74,7 @@ class DirectAnswers:
         if kernel.has_subscriber.is_set():
             self._answer_lines(idents, message, lines)
         else:
-            answering = asyncio.create_task(self._answer_once_heard(idents, message, lines))
-            self._unheard.add(answering)
-            answering.add_done_callback(self._unheard.discard)
+            self._answer_soon(idents, message, lines)
         return True
 
     async def watch(self) -> None:
@@ -87,6 +86,9 @@ class DirectAnswers:
         if self._is_watching:
             return
         self._is_watching, kernel = True, self._kernel
+        for answering, question in list(self._unheard.items()):
+            answering.cancel()
+            self._answer_soon(*question)
         while True:
             await asyncio.sleep(_TICK_S)
             run = kernel.run
@@ -117,11 +119,17 @@ class DirectAnswers:
         self._go_idle(message)
         return True
 
+    def _answer_soon(self, idents: Any, message: Any, lines: Sequence[str]) -> None:
+        answering = asyncio.create_task(self._answer_once_heard(idents, message, lines))
+        self._unheard[answering] = idents, message, lines
+        answering.add_done_callback(self._unheard.pop)
+
     async def _answer_once_heard(self, idents: Any, message: Any, lines: Sequence[str]) -> None:
         """Answer when somebody listens: what is published before, its end too, reaches nobody."""
         for _ in range(_SUBSCRIBER_TRIES):
             if self._kernel.has_subscriber.is_set():
                 break
+            look_for_subscribers(self._kernel.iopub_thread)
             await asyncio.sleep(_SUBSCRIBER_RETRY_S)
         self._answer_lines(idents, message, lines)
 
