@@ -29,6 +29,7 @@ from durable_kernel.errors import (
 )
 from durable_kernel.history import Cell, PositionHistory
 from durable_kernel.kernel.audience import Audience
+from durable_kernel.kernel.channels import look_for_subscribers
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.histories import kept_out_of_database
 from durable_kernel.kernel.identity import Identity, may_be_named_late, told_by
@@ -329,6 +330,7 @@ class Restoration:
             if self._kernel.has_subscriber.is_set():
                 await asyncio.sleep(_SUBSCRIBERS_MORE_S)
                 return
+            look_for_subscribers(self._kernel.iopub_thread)
             await asyncio.sleep(_SUBSCRIBER_RETRY_S)
 
     def _stop_at(self, history: PositionHistory, *, is_inside: bool = False) -> None:
