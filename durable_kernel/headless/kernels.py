@@ -15,7 +15,11 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
-__all__ = ["OwnKernelManager"]
+__all__ = ["OUTPUT_S_MAX", "OwnKernelManager"]
+
+OUTPUT_S_MAX = 600
+"""How long a living kernel may take from its reply to the last output of the cell. After nbclient's
+four seconds what is on its way would be missing in the notebook; a dead one is noticed anyway."""
 
 _SOCKET_PATH_BYTES_MAX = 90
 """A socket's path has at most 104 bytes on macOS, 108 on Linux; "-5" and a spare are to fit."""

@@ -20,7 +20,7 @@ from nbclient.exceptions import DeadKernelError
 
 from durable_kernel.errors import UsageError
 from durable_kernel.headless.choosing import Chosen, choose_run, cut_ends, outline_of
-from durable_kernel.headless.kernels import OwnKernelManager
+from durable_kernel.headless.kernels import OUTPUT_S_MAX, OwnKernelManager
 from durable_kernel.headless.notebook import marks_of, name_run
 from durable_kernel.replay import may_repeat
 from durable_kernel.runtime import Marks, Settings, advice, effect_name, mark_finished
@@ -114,6 +114,7 @@ def _execute(
     client = PapermillNotebookClient(
         following,
         **{
+            "iopub_timeout": OUTPUT_S_MAX,
             **options,
             "kernel_manager_class": kernels,
             "kernel_name": kernel_name,

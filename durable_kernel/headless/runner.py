@@ -25,7 +25,7 @@ from nbformat import NotebookNode, ValidationError
 
 from durable_kernel.headless.choosing import Chosen, choose_run, cut_ends, outline_of
 from durable_kernel.headless.exits import EXIT_OF_ERROR, Exit
-from durable_kernel.headless.kernels import OwnKernelManager
+from durable_kernel.headless.kernels import OUTPUT_S_MAX, OwnKernelManager
 from durable_kernel.headless.notebook import (
     check_writable,
     clear_leftovers,
@@ -200,6 +200,7 @@ class _Runner:
             self._notebook,
             kernel_manager_class=self._kernels,
             timeout=self._request.cell_timeout_s,
+            iopub_timeout=OUTPUT_S_MAX,
             startup_timeout=_START_S_MAX,
             resources={"metadata": {"path": str(self._request.notebook.resolve().parent)}},
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
+from traitlets import Type
 
 from durable_kernel.headless import RunRequest, run_notebook
 from durable_kernel.headless.exits import Exit
@@ -23,6 +27,27 @@ if "-f" in sys.orig_argv and not mark.exists():
     mark.touch()
     os.kill(os.getpid(), 9)
 """
+
+
+class _LateChannel(AsyncZMQSocketChannel):
+    """Brings what was printed later than nbclient waits by itself behind a reply: four seconds."""
+
+    async def get_msg(  # type: ignore[override]
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - as it is called
+    ) -> dict[str, Any]:
+        message = await super().get_msg(timeout)
+        if message["msg_type"] == "stream":
+            await asyncio.sleep(5)
+        return message
+
+
+class _LateClient(AsyncKernelClient):
+    iopub_channel_class: Any = Type(_LateChannel)
+
+
+class _LateManager(OwnKernelManager):
+    client_factory: Any = Type(_LateClient)
 
 
 class _Told:
@@ -144,3 +169,14 @@ def test_an_output_that_a_notebook_cannot_hold_is_told_in_one_sentence(tmp_path:
 
     assert code is Exit.CELL_RAISED
     assert told.sentences[-1].startswith("cell 1 showed what a notebook file can't hold: ")
+
+
+def test_what_was_printed_is_in_the_notebook_however_late_it_comes(tmp_path: Path) -> None:
+    """A kernel may stand still between its reply and the last output of the cell."""
+    request = _request(tmp_path, "print('late')")
+
+    code = run_notebook(request, _Told(), kernels=_LateManager)
+
+    written: Any = nbformat.read(request.notebook, as_version=4)
+    assert code is Exit.DONE
+    assert [each.text for each in written.cells[0].outputs] == ["late\n"]
