@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedGenerator"]
 
-_GUARD_S = 1.0
+_GUARD_TRIES = 200
+_GUARD_S = 0.005
+"""Tries, and not a second: who holds it may have stood still with all of the process."""
 
 
 class SharedGenerator:
@@ -46,7 +48,10 @@ class SharedGenerator:
     def take_back(self) -> int:
         """End what was lent. Returns how many draws were made."""
         # A finalizer in the middle of a draw may wait for the port, whose lock our caller has.
-        is_ours = self.guard.acquire(timeout=_GUARD_S)
+        seen, tries = self.left, 0
+        while not (is_ours := self.guard.acquire(timeout=_GUARD_S)) and tries < _GUARD_TRIES:
+            tries = tries + 1 if self.left == seen else 0  # whoever goes on gives it back
+            seen = self.left
         made = self._lent - self.left
         self.holder, self.left, self._lent = None, 0, 0
         if is_ours:

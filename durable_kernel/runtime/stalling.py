@@ -1,7 +1,8 @@
 """Stalls: all lanes wait, and nobody can be let go on. Found after seconds, never a hang (H6).
 
 A lane that computes is no stall, however long it takes: its thread uses CPU time. A lane that
-waits for a lock that nobody will release uses none.
+waits for a lock that nobody will release uses none. Neither is it one when the process itself stood
+still (a stopped process, a paused machine): only time that the watch saw pass counts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = ["STALL_S", "StallWatch", "stacks_of"]
 
 STALL_S = 5.0
 _LOOK_S = 0.25
+_LOOK_S_MAX = 2 * _LOOK_S
+"""Who waits looks more often than that, if it gets to run."""
 _STACK_LINES = 4
 _monotonic = time.monotonic
 
@@ -38,20 +41,23 @@ class StallWatch:
     def __init__(self, turnstile: Watched, me: Lane | None) -> None:
         self._turnstile = turnstile
         self._me = me
-        self._moved_at = self._looked_at = _monotonic()
+        self._looked_at = _monotonic()
+        self._still_s = 0.0
         self._seen: tuple[int, dict[int, object]] = (turnstile.passes, {})
 
     def look(self) -> str | None:
         """Return a sentence with the stacks once nothing has moved for STALL_S seconds."""
         now = _monotonic()
-        if now - self._looked_at < _LOOK_S:
+        since_s = now - self._looked_at
+        if since_s < _LOOK_S:
             return None
         self._looked_at = now
         seen = self._turnstile.passes, _progress(self._turnstile.lanes)
         if seen != self._seen or any(lane.outside for lane in self._turnstile.lanes):
-            self._seen, self._moved_at = seen, now
+            self._seen, self._still_s = seen, 0.0
             return None
-        if now - self._moved_at < STALL_S:
+        self._still_s += min(since_s, _LOOK_S_MAX)
+        if self._still_s < STALL_S:
             return None
         return stacks_of(self._turnstile.lanes)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from durable_kernel.errors import DivergenceError
+from durable_kernel.ports import SharedGenerator
+from durable_kernel.testing.fake_port import FakePort
 from tests.runtime.notebooks import Notebook
 
 # Each thread computes for longer than the others wait for it.
@@ -108,6 +110,36 @@ print(random.random())""",
     assert again.text() == first.text()
     assert again.run.latch is None
     assert notebook.service.requests == ["a", "b"]
+
+
+class _Held:
+    """A guard that somebody has for a while. `at_last` happens before it is given back."""
+
+    def __init__(self, tries: int, at_last: Callable[[], None]) -> None:
+        self.tries = tries
+        self.at_last = at_last
+
+    def acquire(self, timeout: float) -> bool:
+        self.tries -= 1
+        if self.tries == 0:
+            self.at_last()
+        return self.tries == 0
+
+    def release(self) -> None:
+        assert self.tries == 0
+
+
+def test_a_draw_is_counted_though_all_stood_still_in_the_middle_of_it() -> None:
+    """H9: a process that was stopped finds each time-out over, and has waited for nothing."""
+    generator = SharedGenerator("random")
+
+    def finish() -> None:
+        generator.left -= 1
+
+    generator.lend(FakePort().make_lane(), 10)
+    setattr(generator, "guard", _Held(50, finish))  # noqa: B010 - a lock of its own kind
+
+    assert generator.take_back() == 1
 
 
 def test_a_draw_that_fails_counts(notebook: Notebook) -> None:
