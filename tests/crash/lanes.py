@@ -105,7 +105,7 @@ with ThreadPoolExecutor(3) as pool:
         note("done", *sorted(each.result() for each in done))"""
 
 
-_WEB = "httpx.AsyncClient(timeout=15, verify=False, trust_env=False)"
+_WEB = "httpx.AsyncClient(timeout=60, verify=False, trust_env=False)"
 
 
 def _gather(draw: _Draw, rid: str, origin: str) -> str:

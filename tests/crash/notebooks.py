@@ -45,7 +45,7 @@ import asyncio, datetime, hashlib, os, random, secrets, sys, time, uuid
 import httpx
 import numpy as np
 import durable_kernel as durable
-client = httpx.Client(timeout=15, verify=False, trust_env=False)
+client = httpx.Client(timeout=60, verify=False, trust_env=False)
 seen, last_mono = [], 0.0
 def digest():
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:12]
@@ -216,7 +216,7 @@ note("put", r.json(), r.elapsed)"""
 
 def _await(_draw: _Draw, rid: str, origin: str) -> str:
     return f"""\
-async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
+async with httpx.AsyncClient(timeout=60, verify=False, trust_env=False) as web:
     try:
         r = await web.post("{origin}/await/{rid}", json=[random.random()])
         note("await", r.json())
@@ -227,7 +227,7 @@ async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
 
 def _await_timeout(_draw: _Draw, rid: str, origin: str) -> str:
     return f"""\
-async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
+async with httpx.AsyncClient(timeout=60, verify=False, trust_env=False) as web:
     try:
         async with asyncio.timeout(0.03):
             note("await was quick", (await web.post("{origin}/await/{rid}?slow=1")).json())
@@ -239,7 +239,7 @@ async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
 
 def _await_stream(_draw: _Draw, rid: str, origin: str) -> str:
     return f"""\
-async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
+async with httpx.AsyncClient(timeout=60, verify=False, trust_env=False) as web:
     async with web.stream("GET", "{origin}/stream/{rid}") as r:
         async for part in r.aiter_raw():
             note("async part", part)
@@ -321,7 +321,7 @@ def _step_async(_draw: _Draw, rid: str, origin: str) -> str:
     return f"""\
 @durable.step(name="POST {origin}/await/{rid}")
 async def charge(amount):
-    async with httpx.AsyncClient(timeout=15, verify=False, trust_env=False) as web:
+    async with httpx.AsyncClient(timeout=60, verify=False, trust_env=False) as web:
         await asyncio.sleep(0.001)
         return (await web.post("{origin}/await/{rid}", json=amount)).json()
 try:

@@ -121,6 +121,7 @@ class _Play:
         if not is_late:
             self._decide_all()
         order = Order()
+        self._witness.begin_attempt(number, order)  # it may ask before its parent goes on
         pid = self._kernel.spawn()
         if kill is not None and kill.moment != "timer":
             order = Order(pid, kill.moment, kill.effect, kill.nth)

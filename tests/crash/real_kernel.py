@@ -21,7 +21,7 @@ from jupyter_client.connect import write_connection_file
 
 __all__ = ["KernelDiedError", "KernelHungError", "RealKernel"]
 
-HUNG_S = 60.0
+HUNG_S = 120.0
 TICK_S = 0.02
 
 
@@ -97,12 +97,13 @@ class RealKernel:
 
         Raises KernelDiedError, KernelHungError; so do all that wait here.
         """
+        asked: set[str] = set()
         while True:
-            asked = self._client.kernel_info()
+            asked.add(self._client.kernel_info())
             until = time.monotonic() + 0.3
             while time.monotonic() < until:
                 self._tick()
-                if any(each["parent"] == asked for each in self.messages()):
+                if any(each["parent"] in asked for each in self.messages()):
                     return
 
     def ask(self, code: str) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import linecache
 import signal
+import sys
 import threading
+import time
 from contextvars import Context
 
 import pytest
 
+from durable_kernel.effects import sleeping
+from durable_kernel.effects.sleeping import _real_sleep
 from durable_kernel.errors import CutPositionError
 from durable_kernel.runtime.interrupts import Interrupts
+from durable_kernel.runtime.patience import is_asleep
 from tests.runtime.notebooks import Notebook, Service, interrupt_main
 
 
@@ -55,10 +61,27 @@ def test_an_interrupted_cell_is_final_and_replays(notebook: Notebook, service: S
     assert again.shown == live.shown
 
 
+def _interrupt_the_sleep() -> None:
+    """Interrupt the main thread once it sleeps, and not before."""
+    main = threading.main_thread().ident or 0
+    while True:
+        frame = sys._current_frames()[main]
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        # It sleeps in the system, or waits for the interpreter right before that.
+        if line == "_real_sleep(left_s)" and (is_asleep(main) or sys.platform != "linux"):
+            interrupt_main()
+            return
+        _real_sleep(0.001)
+
+
+def _arm() -> None:
+    """Press Stop once the cell sleeps. Who does that is no thread of the cell."""
+    Context().run(threading.Thread(target=_interrupt_the_sleep, daemon=True).start)
+
+
 def test_an_interrupt_of_a_sleep_replays_exactly(notebook: Notebook) -> None:
     """H16: the most frequent Stop. Only the sleep that was interrupted is, after others."""
-    # The user who presses Stop is no thread of the cell.
-    notebook.names["arm"] = lambda: Context().run(threading.Timer(0.3, interrupt_main).start)
+    notebook.names["arm"] = _arm
     live = notebook.lived(
         "import time\ntime.sleep(0.001)\ntry:\n    arm(); time.sleep(60); print('never')\n"
         "except KeyboardInterrupt: print('stopped')\ntime.sleep(0.001)",
@@ -124,12 +147,15 @@ def test_a_stop_of_the_kernel_leaves_the_cell_open_and_in_doubt(
     assert service.requests == ["slow", "slow"]
 
 
-def test_a_sleep_that_a_stop_of_the_kernel_cut_is_finished(notebook: Notebook) -> None:
+def test_a_sleep_that_a_stop_of_the_kernel_cut_is_finished(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stop interrupts the sleep, but nobody wished that: the cell goes on behind it."""
-    # The user who presses Stop is no thread of the cell.
-    notebook.names["arm"] = lambda: Context().run(threading.Timer(0.3, interrupt_main).start)
-    _is_shut_down(notebook, "import time; shut_down(); arm(); time.sleep(2); print('slept')")
+    notebook.names["arm"] = _arm
+    begun_at = time.time()
+    _is_shut_down(notebook, "import time; shut_down(); arm(); time.sleep(3600); print('slept')")
     notebook.names["arm"] = lambda: None
+    monkeypatch.setattr(sleeping, "_wall", lambda: begun_at + 3599.9)  # an hour later, almost
 
     session = notebook.replayed()
     again = notebook.replayed()
@@ -230,11 +256,11 @@ def test_port_code_of_another_thread_defers_nothing(interrupts: Interrupts) -> N
     def work() -> None:
         with interrupts:
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     thread = threading.Thread(target=work)
     thread.start()
-    entered.wait(10)
+    entered.wait(60)
     with pytest.raises(KeyboardInterrupt):
         interrupts.handler(signal.SIGINT, None)
     leave.set()
