@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.kernel.live import LiveKernel
+from tests.kernel.live import HELD, LiveKernel, Shown, printed
 from tests.parity.both import Both, both_kernels, seen, told
 
 pytestmark = pytest.mark.slow
+
+PAST_PYTHON = f"import os; os.write(1, b'past python\\n')\n{HELD}"
+"""The stock kernel has a thread read the pipe beside the cell, and does not wait for it."""
 
 CELLS = [
     "x = 41",
@@ -59,7 +63,7 @@ CELLS = [
     "%history -n 1-2",
     "?len",
     "get_ipython().set_next_input('next', replace=True)",
-    "import os; os.write(1, b'past python\\n')",
+    PAST_PYTHON,
     "sys.stdout.write('no newline')",
     "import threading; thread = threading.Thread(target=print, args=('from a thread',))",
     "thread.start(); thread.join()",
@@ -85,11 +89,22 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         yield kernels
 
 
+def run(kernel: LiveKernel, code: str, **options: Any) -> Shown:
+    """Execute; a cell that writes past Python ends once that is seen."""
+    if code != PAST_PYTHON:
+        return kernel.run(code, **options)
+    asked = kernel.ask(code, **options)
+    begun = kernel.watch(asked, printed("past python"))
+    kernel.let_go()
+    ended = kernel.wait(asked)
+    return Shown(ended.reply, begun.messages + ended.messages)
+
+
 def test_cells_bring_what_they_bring_in_the_stock_kernel_and_are_restored(both: Both) -> None:
     for code in CELLS:
         options = {"user_expressions": {"e": "x + 1"}} if code == "x + 1" else {}
 
-        brought = {name: seen(each, each.run(code, **options)) for name, each in both.items()}
+        brought = {name: seen(each, run(each, code, **options)) for name, each in both.items()}
 
         assert brought["durable"] == brought["stock"], code
     kernel = both["durable"]
