@@ -48,8 +48,8 @@ _ENVELOPE_BYTES = 1024
 """Headers, signature and delimiters of a message; a server counts them, too."""
 _QUEUED_BYTES_MAX = 16 << 20
 _MESSAGES_S = 600
-"""Of the 1,000 that a server lets pass: it may stall for a second, and see more within a window."""
-_BURST_S = 1.5
+"""Of the 1,000 that a server lets pass: it may stall for 1.5 s, and see more within a window."""
+_BURST_S = 0.5
 _WAIT_S_MIN = 0.01
 """So that one wake-up sends several small messages."""
 

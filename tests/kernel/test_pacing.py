@@ -7,6 +7,7 @@ most 1,000 messages and 1 MB of streams a second, over the 3 s before each messa
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,11 +55,15 @@ class Wire:
 
     def exceeds(self) -> bool:
         """Tell whether a server would have dropped something."""
-        recent: list[tuple[float, int]] = []
+        recent: deque[tuple[float, int]] = deque()
+        recent_bytes = 0
         for at_s, _, told in self.sent:
             size = len(json.dumps(told["content"])) + 700 if told["msg_type"] == "stream" else 0
-            recent = [each for each in recent if each[0] > at_s - _WINDOW_S] + [(at_s, size)]
-            if len(recent) > 1000 * _WINDOW_S or sum(s for _, s in recent) > 1e6 * _WINDOW_S:
+            recent.append((at_s, size))
+            recent_bytes += size
+            while recent[0][0] <= at_s - _WINDOW_S:
+                recent_bytes -= recent.popleft()[1]
+            if len(recent) > 1000 * _WINDOW_S or recent_bytes > 1e6 * _WINDOW_S:
                 return True
         return False
 
