@@ -18,12 +18,12 @@ the first place begins a branch.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from durable_kernel.errors import BranchRefusedError
 from durable_kernel.history import PositionOutline
+from durable_kernel.kernel.moments import a_while
 from durable_kernel.kernel.performing import Asked
 from durable_kernel.kernel.takers import INSIDE, taking
 from durable_kernel.runtime import (
@@ -173,7 +173,7 @@ class FromTheTop:
         kernel, seen = self._kernel, -1
         while not (self._cursor and kernel.backlog.cells()) and seen != kernel.backlog.count:
             seen = kernel.backlog.count  # at the first cell all of them tell what is being run
-            await asyncio.sleep(_GRACE_S)
+            await a_while(_GRACE_S)
         behind = kernel.backlog.cells()
         is_unattended = not asked.allow_stdin and asked.cell_id is None
         if not behind and not is_unattended:

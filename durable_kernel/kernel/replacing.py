@@ -35,6 +35,7 @@ import msgpack
 
 from durable_kernel.errors import BranchRefusedError, RunSuspendedError, UsageError
 from durable_kernel.kernel.channels import published
+from durable_kernel.kernel.moments import a_while
 from durable_kernel.runtime import Allowed, cells_from
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class Replacement:
         kernel, seen = self._kernel, -1
         while seen != kernel.backlog.count:
             seen = kernel.backlog.count
-            await asyncio.sleep(_QUIET_S)
+            await a_while(_QUIET_S)
         await published(kernel.iopub_thread, kernel.session, _IOPUB_S)
         arrived: list[list[bytes]] = []
         try:

@@ -62,7 +62,7 @@ from durable_kernel.store import Store
 
 __all__ = ["Run"]
 
-_SHUTDOWN_GRACE_S = 0.3
+_SHUTDOWN_GRACE_TURNS, _TURN_S = 30, 0.01
 """A graceful stop interrupts the cell before its message comes; a commit waits this long for it."""
 
 
@@ -402,7 +402,7 @@ class Run(Branching):
 
     def is_shutting_down(self) -> bool:
         """Tell whether a shutdown was asked for, waiting the grace time for one that comes."""
-        return self._shutdown.wait(_SHUTDOWN_GRACE_S)
+        return any(self._shutdown.wait(_TURN_S) for _ in range(_SHUTDOWN_GRACE_TURNS))
 
     def begin_anew(self) -> str:
         """Archive this run and create the one that takes its place; return that one's id."""
