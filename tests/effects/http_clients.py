@@ -39,7 +39,7 @@ class Request:
     url: str
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = 10.0
+    timeout_s: float = 60.0
     ca_file: Path | None = None
     proxy: str | None = None
     is_strict: bool = False
@@ -227,7 +227,7 @@ def _seen_of_stdlib(answer: Any) -> Seen:
 
 
 async def _send_by_aiohttp(asked: Request) -> Seen:
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=asked.timeout_s)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=asked.timeout_s)
     jar = aiohttp.CookieJar(unsafe=True)  # accepts those of addresses, too
     async with (
         aiohttp.ClientSession(timeout=timeout, cookie_jar=jar) as session,

@@ -15,7 +15,7 @@ from durable_kernel.ports import CURRENT_LANE, Lane
 from durable_kernel.testing.fake_port import FakePort
 from tests.effects.sessions import awaited, in_module
 
-pytestmark = [pytest.mark.usefixtures("hooked"), pytest.mark.timeout(30)]
+pytestmark = pytest.mark.usefixtures("hooked")
 
 Cell = Callable[[], Coroutine[Any, Any, Any]]
 

@@ -429,7 +429,7 @@ def test_an_exception_of_a_recorded_head_is_met_by_http_client_itself(
             conn.getresponse()
         except TimeoutError as error:
             conn.close()
-            conn.timeout = 5
+            conn.timeout = 60
             conn.request("GET", "/hello")
             found = conn.getresponse().read()
             conn.close()

@@ -33,7 +33,7 @@ def witness(hooked: FakeWitness) -> FakeWitness:
 
 
 def lines_of_requests(url: str, seen: Seen) -> None:
-    with requests.get(url, stream=True, timeout=5) as response:
+    with requests.get(url, stream=True, timeout=60) as response:
         for line in response.iter_lines():
             seen.append(line)
 

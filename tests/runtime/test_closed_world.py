@@ -188,7 +188,7 @@ def test_a_write_of_the_kernels_own_thread_is_no_crossing(notebook: Notebook, pa
     go, done = threading.Event(), threading.Event()
 
     def work() -> None:
-        go.wait(10)
+        go.wait(60)
         path.write_text("of the kernel")
         done.set()
 
@@ -196,7 +196,7 @@ def test_a_write_of_the_kernels_own_thread_is_no_crossing(notebook: Notebook, pa
     thread.start()
     notebook.names.update(go=go, done=done)
     with notebook.session() as session:
-        session.execute("go.set(); done.wait(10)")
+        session.execute("go.set(); done.wait(60)")
         outline = session.run.read_outline()
     thread.join()
 

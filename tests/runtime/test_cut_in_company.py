@@ -58,7 +58,7 @@ class _Stalling(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "6000")
         self.end_headers()
         self.wfile.write(b"a" * 3000)
-        self.may_go_on.wait(5)
+        self.may_go_on.wait(60)
         self.wfile.write(b"b" * 3000)
 
     def handle(self) -> None:

@@ -14,7 +14,8 @@ from durable_kernel.ports import Lane
 from durable_kernel.runtime import patience
 from durable_kernel.runtime.patience import Patience
 
-_WAIT_S_MAX = 20.0
+_WAIT_S_MAX = 60.0
+_LOOKS_MIN = 40
 _monotonic = time.monotonic
 
 pytestmark = pytest.mark.usefixtures("endless_bounds")
@@ -64,11 +65,10 @@ def test_a_thread_that_waits_for_the_interpreter_is_not_blocked() -> None:
     watched = [(Patience(), [_lane_of(each)]) for each in threads]
     until, found = _monotonic() + 0.5, []
 
-    while _monotonic() < until:
+    while len(found) < _LOOKS_MIN or _monotonic() < until:
         found += [watching.is_over(0, lanes) for watching, lanes in watched]
 
     is_done.append(True)
     for each in threads:
         each.join()
-    assert found
     assert not any(found)

@@ -32,7 +32,7 @@ TALKS = {
     "websocket-client": (
         "import websocket\n"
         "def talk_now():\n"
-        "    socket = websocket.create_connection(url, timeout=5)\n"
+        "    socket = websocket.create_connection(url, timeout=60)\n"
         "    socket.send('you')\n    found = socket.recv()\n    socket.close()\n    return found"
     ),
     "aiohttp": (

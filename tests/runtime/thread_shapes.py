@@ -281,8 +281,8 @@ def work():
     except queue.Empty:
         found.append("empty")
     found.append(service.ask("a"))
-    found.append(event.wait(5))
-    found.append(things.get(timeout=5))
+    found.append(event.wait(60))
+    found.append(things.get(timeout=60))
     found.append(threading.Semaphore(0).acquire(timeout=0.002))
     lock = threading.Lock(); lock.acquire()
     found.append(lock.acquire(timeout=0.002)); found.append(lock.acquire(False))
