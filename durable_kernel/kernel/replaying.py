@@ -33,6 +33,7 @@ from durable_kernel.kernel.channels import look_for_subscribers
 from durable_kernel.kernel.commands import Choice
 from durable_kernel.kernel.histories import kept_out_of_database
 from durable_kernel.kernel.identity import Identity, may_be_named_late, told_by
+from durable_kernel.kernel.orphans import end_orphan
 from durable_kernel.kernel.performing import Asked
 from durable_kernel.kernel.progress import Progress
 
@@ -44,6 +45,8 @@ __all__ = ["Restoration"]
 _LOCK_RETRIES = 50
 _LOCK_RETRY_S = 0.1
 """A change of kernels starts the new process before the old one is gone (0.6 s were measured)."""
+_ORPHAN_RETRIES = 25
+"""A kernel looks each second whether what started it is there, and ends itself."""
 
 _BEGUN_AGAIN = "restoring began again, after it was interrupted."
 _SUBSCRIBER_TRIES = 100
@@ -221,10 +224,12 @@ class Restoration:
         named by the user is never exchanged for another one.
         """
         identity = identity.or_named_late(self._kernel.shell.user_ns)
-        for _ in range(_LOCK_RETRIES):
+        for tries in range(_LOCK_RETRIES):
             try:
                 return self._open_once(settings, identity)
-            except RunLockedError:
+            except RunLockedError as error:
+                if tries == _ORPHAN_RETRIES and end_orphan(error.holder):
+                    self._kernel.log.warning("Ended a kernel that outlived what had started it.")
                 await asyncio.sleep(_LOCK_RETRY_S)
         is_named = settings.run is not None or self._kernel.origin.handover is not None
         if is_named or identity.notebook is None:
