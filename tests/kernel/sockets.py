@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from pathlib import Path
 
 __all__ = ["reserved_port", "unread_bytes"]
 
 _PATH = Path("/proc/net/tcp")
+_GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_BELOW = 12_000
+_TRIES = 100
 _LOOPBACK = "0100007F"
 
 
@@ -16,12 +20,21 @@ def reserved_port() -> socket.socket:
 
     Who names the port may listen there, with SO_REUSEADDR, as zmq and Tornado do. A port that is
     chosen by binding and letting go belongs to whoever comes first, and tests beside each other
-    do come in between: before a kernel is up, and while it is restarted.
+    do come in between: before a kernel is up, and while it is restarted. So it is none of those
+    that the system gives to who asks for any: somebody may have been given it a moment ago, and
+    have let go of it to listen there.
     """
-    reserved = socket.socket()
-    reserved.bind(("127.0.0.1", 0))
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return reserved
+    first = int(_GIVEN.read_text("ascii").split()[0])
+    for _ in range(_TRIES):
+        reserved = socket.socket()
+        try:
+            reserved.bind(("127.0.0.1", first - 1 - secrets.randbelow(_BELOW)))
+        except OSError:
+            reserved.close()
+            continue
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return reserved
+    raise AssertionError(f"no port is free among the {_BELOW} below {first}")
 
 
 def unread_bytes(port: int) -> int:

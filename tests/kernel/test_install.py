@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 
 from durable_kernel.errors import UsageError
 from durable_kernel.kernel import kernelspecs
 from durable_kernel.kernel.install import install_as, uninstall
+
+_WAIT_S = 120
 
 
 @pytest.mark.parametrize(("options", "name"), [([], "durable"), (["--as", "python3"], "python3")])
@@ -181,15 +184,20 @@ def test_a_notebook_that_names_python3_runs_durably(prefix: Path) -> None:
     stock(prefix)
     install_as("python3", prefix=str(prefix))
 
-    manager, client = start_new_kernel(kernel_name="python3", startup_timeout=60)
-    try:
-        client.execute("import durable_kernel as d; found = d.run_id()", store_history=True)
-        reply = client.get_shell_msg(timeout=30)
-        asked = client.execute("", user_expressions={"found": "found"}, store_history=False)
-        while reply["parent_header"]["msg_id"] != asked:
-            reply = client.get_shell_msg(timeout=30)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    with tempfile.TemporaryDirectory(prefix="k-") as sockets:  # nobody else can take these
+        manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/k")
+        manager.start_kernel()
+        client = manager.blocking_client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=_WAIT_S)
+            client.execute("import durable_kernel as d; found = d.run_id()", store_history=True)
+            asked = client.execute("", user_expressions={"found": "found"}, store_history=False)
+            reply = client.get_shell_msg(timeout=_WAIT_S)
+            while reply["parent_header"]["msg_id"] != asked:
+                reply = client.get_shell_msg(timeout=_WAIT_S)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
 
     assert "20" in reply["content"]["user_expressions"]["found"]["data"]["text/plain"]
