@@ -11,7 +11,7 @@ __all__ = ["play", "told"]
 _ROOT = Path(__file__).parent.parent.parent
 
 
-def play(module: str, *arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+def play(module: str, *arguments: str, timeout_s: float = 580) -> subprocess.CompletedProcess[str]:
     """Play a campaign in a process of its own: it forks, and its hooks stay for ever."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],

@@ -8,7 +8,7 @@ from tests.crash.slices import play, told
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -24,7 +24,7 @@ def test_a_slice_of_the_campaign_finds_nothing(arguments: tuple[str, ...]) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_one_case_is_played_again_alone() -> None:
     done = play("tests.crash.campaign", "--only", "settle/post/0", "--seed", "20261122")
 
