@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ from tests.gestures.nursery import Nursery
 
 __all__ = ["Front", "FrontEndError", "Shown"]
 
-HUNG_S = 30.0
+HUNG_S = 60.0
 TICK_MS = 50
+RECONNECT_MS = 20
+PORTS = 5
 _NOTICE = "durable: "
 
 
@@ -100,6 +103,7 @@ class Front:
         self.client: BlockingKernelClient = None  # type: ignore[assignment]
         self.shown: dict[str, Shown] = {}
         self.typed: list[str] = []
+        self._taken: list[socket.socket] = []
         self.new_kernel_id()
 
     # --- kernels ----------------------------------------------------------------------------------
@@ -110,14 +114,45 @@ class Front:
             self.close_client()
         path = self.folder / "runtime" / f"kernel-{uuid.uuid4()}.json"
         path.parent.mkdir(exist_ok=True)
-        write_connection_file(str(path), key=b"a key of these tests")
+        shell, iopub, stdin, control, hb = self._take_ports()
+        write_connection_file(
+            str(path),
+            shell_port=shell,
+            iopub_port=iopub,
+            stdin_port=stdin,
+            control_port=control,
+            hb_port=hb,
+            key=path.stem.encode(),
+        )
         content = json.loads(path.read_text())
         path.write_text(json.dumps({**content, "jupyter_session": "named"}))
         self.connection_file = path
         self.kernel_id = path.stem.removeprefix("kernel-")
         self.client = BlockingKernelClient(connection_file=str(path))
+        if self._nursery is not None:  # kernels that start fast find clients that come back fast
+            self.client.context.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.client.load_connection_file()
         self.client.start_channels(hb=False)
+
+    def _take_ports(self) -> Iterator[int]:
+        """Take ports that stay ours while no kernel listens on them: on a busy machine others come.
+
+        A socket that is bound and listens to nobody keeps each; a kernel may listen beside it.
+        """
+        self._let_go()
+        for _ in range(PORTS):
+            taken = socket.socket()
+            self._taken.append(taken)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", 0))
+            yield taken.getsockname()[1]
+        if sys.platform != "linux":  # where nobody can listen beside it
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for each in self._taken:
+            each.close()
+        self._taken.clear()
 
     def environ(self) -> dict[str, str]:
         kept = {
@@ -178,7 +213,10 @@ class Front:
             status = self._nursery.wait(self.pid, timeout_s)
         else:
             assert self._process is not None
-            status = self._process.wait(timeout_s)
+            try:
+                status = self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                status = None
         if status is None:
             raise FrontEndError("the process does not end")
         while self.pump(20):
@@ -208,6 +246,7 @@ class Front:
     def close_client(self) -> None:
         self.client.stop_channels()
         self.client.context.destroy(linger=0)
+        self._let_go()
 
     def log(self) -> str:
         path = self.folder / "kernel.log"
