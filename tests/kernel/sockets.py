@@ -6,13 +6,15 @@ import secrets
 import socket
 from pathlib import Path
 
-__all__ = ["reserved_port", "unread_bytes"]
+__all__ = ["has_client", "reserved_port", "unread_bytes"]
 
 _PATH = Path("/proc/net/tcp")
 _GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _BELOW = 12_000
 _TRIES = 100
 _LOOPBACK = "0100007F"
+_OPEN = frozenset({"01", "08"})
+"""Established, and closed by the other side alone."""
 
 
 def reserved_port() -> socket.socket:
@@ -39,6 +41,21 @@ def reserved_port() -> socket.socket:
 
 def unread_bytes(port: int) -> int:
     """Return how much came to connections of whoever listens on a port, and was not read yet."""
-    local = f"{_LOOPBACK}:{port:04X}"
-    rows = (line.split() for line in _PATH.read_text("ascii").splitlines()[1:])
-    return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1] == local)
+    return sum(int(row[4].partition(":")[2], 16) for row in _rows() if row[1] == _address(port))
+
+
+def has_client(port: int) -> bool:
+    """Tell whether some client has not noticed yet that nobody is there any more at a port.
+
+    What it sends until then reaches nobody, and later on it waits for who comes.
+    """
+    return any(row[2] == _address(port) and row[3] in _OPEN for row in _rows())
+
+
+def _address(port: int) -> str:
+    return f"{_LOOPBACK}:{port:04X}"
+
+
+def _rows() -> list[list[str]]:
+    """The connections of the machine: number, local and remote address, state, queues."""
+    return [line.split() for line in _PATH.read_text("ascii").splitlines()[1:]]

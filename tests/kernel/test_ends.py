@@ -14,6 +14,7 @@ from durable_kernel.runtime.vitals import Doing, oom_kills_of_system, read_signs
 from tests.kernel.conftest import Start
 from tests.kernel.live import HELD, LiveKernel, printed
 from tests.kernel.serving import wait_until
+from tests.kernel.sockets import has_client
 
 pytestmark = pytest.mark.slow
 
@@ -296,6 +297,7 @@ def test_a_line_that_is_sent_while_the_kernel_starts_gets_all_of_its_answer(star
     kernel.run("x = 7")
     for _ in range(2):
         kernel.shut_down(restart=False)
+        wait_until(lambda: not has_client(kernel.client.shell_port), "its client notices nothing")
         process = kernel.spawn()
 
         shown = kernel.run("%durable status")
