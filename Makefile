@@ -68,8 +68,8 @@ campaign: $(installed)  ## kill it at every point, and count (KILLS=n: a slice)
 runners: $(installed)  ## papermill, nbclient and `durable run`, killed and called again
 	$(bin)/python -m tests.runners $(ARGS)
 
-gestures: $(installed)  ## what people do to a notebook, against what they are promised
-	$(bin)/python -m tests.gestures $(ARGS)
+gestures: $(installed)  ## what people do to a notebook, against what they are promised (JOBS=n: at once)
+	$(bin)/python -m tests.gestures $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 interrupts: $(installed)  ## interrupt it at random moments, kill it, compare (ARGS='--interrupts n')
 	$(bin)/python -m tests.interrupts.campaign $(ARGS)
