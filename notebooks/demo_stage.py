@@ -34,7 +34,7 @@ __all__ = [
     "prepare",
     "run_stock",
     "serve",
-    "sockets_of_files",
+    "steady_kernels",
 ]
 
 RUN_S_MAX = 150.0
@@ -200,7 +200,7 @@ def run_stock(notebook: Path, finished: Path, environment: dict[str, str]) -> No
     """Execute the notebook with the stock kernel and write it. Raises if a cell does."""
     # nbformat has types for some of its functions only.
     document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    with sockets_of_files() as config:
+    with steady_kernels() as config:
         client = nbclient.NotebookClient(
             document, kernel_name="python3", timeout=int(RUN_S_MAX), config=config
         )
@@ -209,13 +209,17 @@ def run_stock(notebook: Path, finished: Path, environment: dict[str, str]) -> No
 
 
 @contextmanager
-def sockets_of_files() -> Iterator[Config]:
-    """Configure kernel managers to use sockets that are files, which nobody else can take.
+def steady_kernels() -> Iterator[Config]:
+    """Configure nbclient for a busy machine: what it starts is reached through files, and may wait.
 
-    A port of TCP is chosen by binding and letting go: another process may take it meanwhile.
+    A port of TCP is chosen by binding and letting go: another process may take it meanwhile. And
+    what a kernel publishes four seconds behind its reply would not be taken into the notebook.
     """
     with tempfile.TemporaryDirectory(prefix="k-") as folder:
-        yield Config(ConnectionFileMixin={"transport": "ipc", "ip": f"{folder}/k"})
+        yield Config(
+            ConnectionFileMixin={"transport": "ipc", "ip": f"{folder}/k"},
+            NotebookClient={"iopub_timeout": int(RUN_S_MAX), "startup_timeout": int(RUN_S_MAX)},
+        )
 
 
 def _is_kernel(process: psutil.Process) -> bool:

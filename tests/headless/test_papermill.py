@@ -55,7 +55,8 @@ from traitlets.config import Config
 notebook = nbformat.read("in.ipynb", 4)
 with tempfile.TemporaryDirectory(prefix="k-") as folder:  # nobody else can take its sockets
     config = Config(ConnectionFileMixin={"transport": "ipc", "ip": folder + "/k"})
-    NotebookClient(notebook, kernel_name="durable", config=config).execute()
+    options = {"iopub_timeout": 90, "startup_timeout": 90, "config": config}
+    NotebookClient(notebook, kernel_name="durable", **options).execute()
 nbformat.write(notebook, "out.ipynb")
 """
 
@@ -74,20 +75,23 @@ class Job:
         cells = [new.new_code_cell(each, id=f"c{index}") for index, each in enumerate(sources)]
         (self.folder / "in.ipynb").write_text(nbformat.writes(new.new_notebook(cells=cells)))
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def _environ(self) -> dict[str, str]:
         hidden = ("DURABLE_", "JPY_", "JUPYTER_", "PYTEST_")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        return {
+            **inherited,
+            "DURABLE_HOME": str(self.folder / "home"),
+            "IPYTHONDIR": str(self.folder / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            **self._environment,
+        }
+
+    def start(self) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._command],
                 cwd=self.folder,
-                env={
-                    **inherited,
-                    "DURABLE_HOME": str(self.folder / "home"),
-                    "IPYTHONDIR": str(self.folder / "ipython"),
-                    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-                    **self._environment,
-                },
+                env=self._environ(),
                 stdout=log,
                 stderr=log,
             )
@@ -133,7 +137,7 @@ class Job:
         command = "from durable_kernel.cli import main; main()"
         subprocess.run(
             [sys.executable, "-c", command, "resolve", "nightly", *words],
-            env={**os.environ, "DURABLE_HOME": str(self.folder / "home")},
+            env=self._environ(),
             check=True,
             capture_output=True,
             input=b"7",

@@ -10,7 +10,7 @@ import nbclient
 import nbformat
 import pytest
 
-from notebooks.demo_stage import sockets_of_files
+from notebooks.demo_stage import steady_kernels
 from notebooks.flights_log import AccessLog, count_pages, read_exchanges
 from notebooks.flights_service import FlightsData, FlightsServer
 
@@ -68,7 +68,7 @@ def test_the_stock_kernel_runs_it_and_asks_for_each_page_once(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
 
-    with sockets_of_files() as config:
+    with steady_kernels() as config:
         nbclient.NotebookClient(
             notebook, kernel_name="python3", timeout=180, config=config
         ).execute()

@@ -9,7 +9,7 @@ import nbclient
 import nbformat
 import pytest
 
-from notebooks.demo_stage import sockets_of_files
+from notebooks.demo_stage import steady_kernels
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "tour.ipynb"
@@ -37,7 +37,7 @@ def test_the_stock_kernel_runs_the_tour_and_each_second_has_its_line() -> None:
     (parameters,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     parameters.source = "seconds = 2"
 
-    with sockets_of_files() as config:
+    with steady_kernels() as config:
         nbclient.NotebookClient(
             notebook, kernel_name="python3", timeout=120, config=config
         ).execute()
