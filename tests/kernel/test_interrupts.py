@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -98,20 +99,25 @@ def silent() -> Iterator[str]:
 
 
 def interrupted(kernel: LiveKernel, code: str) -> str:
-    """Run a cell until it printed `begun`, and send SIGINT until it ends. Returns how it ended.
-
-    One signal may be lost: Python drops what is raised inside a callback of a weak reference.
-    """
+    """Run a cell until it printed `begun`, and send SIGINT until it ends. Returns how it ended."""
     cell = kernel.ask(code)
     kernel.watch(cell, printed("begun"))
+    kernel.interrupt()
+    return _ended(kernel, cell, signal.SIGINT)
+
+
+def _ended(kernel: LiveKernel, cell: str, number: signal.Signals) -> str:
+    """Wait until a cell that was sent a signal ends. Returns how it ended.
+
+    One signal may be lost: Python drops what is raised inside a callback of a weak reference, and
+    waits on where another thread took it. A second one must not land where the first is at work.
+    """
+    assert kernel.process is not None
     for _ in range(5):
-        kernel.interrupt()
         with contextlib.suppress(queue.Empty):
-            while True:  # long: a second one must not land where the first one is still at work
-                reply = kernel.client.get_shell_msg(timeout=20)
-                if reply["parent_header"].get("msg_id") == cell:
-                    return str(reply["content"].get("ename", "ok"))
-    raise AssertionError(f"{code} did not end\n{kernel.log()}")
+            return str(kernel.reply_to(cell, timeout_s=20).get("ename", "ok"))
+        kernel.process.send_signal(number)
+    raise AssertionError(f"{cell} did not end\n{kernel.log()}")
 
 
 def test_what_an_interrupted_loop_left_is_there_again_after_a_kill(start: Start) -> None:
@@ -140,7 +146,7 @@ def test_whatever_was_interrupted_the_next_process_has_the_same_state(
     for cell in OTHERS:
         assert interrupted(kernel, cell) == "ok", cell
     for cell in LATE:
-        assert kernel.run(cell).status == "ok", cell
+        assert _ended(kernel, kernel.ask(cell), signal.SIGALRM) == "ok", cell
     before = kernel.run(STATE).plain()
     kernel.kill()
 
