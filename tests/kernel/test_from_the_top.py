@@ -298,6 +298,30 @@ def test_the_process_that_takes_over_is_as_the_first_one_was_started(start: Star
     assert len(list((kernel.folder / "home" / "runs").iterdir())) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="two sockets on one port")
+def test_the_process_that_takes_over_has_the_ports_of_the_first_one_all_along(
+    start: Start,
+) -> None:
+    """They are kept by what it inherited, and its children inherit nothing of that."""
+    kernel = start()
+    kernel.run("import os, socket; app = get_ipython().kernel.parent")
+    kernel.run("x = 1")
+    before = kernel.run("app.kept_ports.descriptors")
+    kernel.run("%durable rewind 1")
+
+    after = kernel.run("app.kept_ports.descriptors")
+    kept = kernel.run(
+        "ports = app.shell_port, app.iopub_port, app.stdin_port, app.control_port, app.hb_port\n"
+        "kept = [socket.socket(fileno=os.dup(each)) for each in app.kept_ports.descriptors]\n"
+        "print(sorted(each.getsockname()[1] for each in kept) == sorted(ports))\n"
+        "print(any(map(os.get_inheritable, app.kept_ports.descriptors)))\n"
+        "for each in kept: each.close()"
+    )
+
+    assert before.plain() == after.plain()
+    assert kept.text("stdout") == "True\nFalse\n"
+
+
 def test_a_client_that_nobody_watches_goes_on_with_the_state_of_the_place(start: Start) -> None:
     """H13: nbclient waits for each reply, so nothing is queued; it says that it takes no input."""
     kernel = start()
@@ -347,7 +371,8 @@ def test_a_server_and_its_websockets_notice_nothing_of_the_replacement(server: S
     channel.run("x.append('aside')")
     server.post(f"kernels/{kernel_id}/restart")
 
-    *_, last = [channel.ask(code) for code in ("x = [1]", "x.append(2)", "x")]
+    with server.standing_still():
+        *_, last = [channel.ask(code) for code in ("x = [1]", "x.append(2)", "x")]
     shown = channel.collect(last, lambda each: each["msg_type"] == "execute_result")
     after = channel.run("x.append(3); x")
 
