@@ -250,7 +250,7 @@ class LiveKernel:
         self.process.send_signal(signal.SIGSTOP)
         try:
             deadline = time.monotonic() + _WAIT_S
-            while not _stands_still(self.process.pid):
+            while not stands_still(self.process.pid):
                 assert time.monotonic() < deadline, "it goes on"
                 time.sleep(0.001)
             yield
@@ -265,7 +265,7 @@ class LiveKernel:
         enough = unread_bytes(port) + sum(sizes) + sum(2 if n < _LONG else 9 for n in sizes)
         session.send(getattr(self.client, f"{name}_channel").socket, message)
         deadline = time.monotonic() + _WAIT_S
-        while unread_bytes(port) < enough and _stands_still(self.process.pid):
+        while unread_bytes(port) < enough and stands_still(self.process.pid):
             assert time.monotonic() < deadline, f"what was sent does not arrive\n{self.log()}"
             time.sleep(0.001)
 
@@ -393,7 +393,7 @@ def printed(text: str) -> Callable[[tuple[str, dict[str, Any]]], bool]:
     return is_there
 
 
-def _stands_still(pid: int) -> bool:
+def stands_still(pid: int) -> bool:
     """Tell whether SIGSTOP has reached all threads of a process."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     states = (path.joinpath("stat").read_text().rpartition(")")[2].split()[0] for path in threads)

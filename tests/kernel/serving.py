@@ -10,7 +10,8 @@ import sys
 import time
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import websocket
 from durable_kernel.history import Opened
 from durable_kernel.kernel.install import install
 from durable_kernel.store import Store
+from tests.kernel.live import stands_still
 from tests.kernel.sitting import is_told_by_us
 from tests.kernel.sockets import reserved_port
 
@@ -158,6 +160,18 @@ class Server:
         if self._process is not None and self._process.poll() is None:
             self.stop()
         self._reserved.close()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Stop the server by SIGSTOP; what it is sent inside, it finds all at once."""
+        assert self._process is not None
+        process = self._process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: stands_still(process.pid), "the server goes on", self.log)
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def lives(self) -> int:
         """How many processes have opened a run so far, of all runs."""

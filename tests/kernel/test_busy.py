@@ -150,6 +150,7 @@ def test_a_resumed_cell_asks_the_client_that_attaches_for_input(start: Start) ->
     kernel.start()
 
     again = kernel.ask(code, allow_stdin=True)
+    kernel.watch(again, lambda seen: seen[0] == "execute_input")  # else the answer may overtake it
     prompts = [kernel.client.get_stdin_msg(timeout=120)["content"]["prompt"]]
     kernel.client.input("the kill")
     shown = kernel.wait(again)
