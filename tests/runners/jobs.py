@@ -44,7 +44,8 @@ from traitlets.config import Config
 notebook = nbformat.read("in.ipynb", 4)
 folder = tempfile.mkdtemp(dir=".", prefix="k-")  # nobody else can take its sockets
 config = Config(ConnectionFileMixin={"transport": "ipc", "ip": folder + "/k"})
-NotebookClient(notebook, kernel_name="durable", config=config).execute()
+options = {"iopub_timeout": 120, "startup_timeout": 120, "config": config}
+NotebookClient(notebook, kernel_name="durable", **options).execute()
 nbformat.write(notebook, "out.ipynb")
 """
 
@@ -181,7 +182,8 @@ def _papermill(job: Job) -> int:
 
 def _nbclient(_job: Job) -> int:
     notebook: Any = nbformat.read("in.ipynb", as_version=4)
-    NotebookClient(notebook, kernel_manager_class=ForkedKernelManager).execute()
+    options: Any = {"iopub_timeout": 120, "startup_timeout": 120}  # a busy machine is no finding
+    NotebookClient(notebook, kernel_manager_class=ForkedKernelManager, **options).execute()
     nbformat.write(notebook, "out.ipynb")
     return 0
 
