@@ -33,6 +33,8 @@ from tests.runners.play import Play, Result
 
 _KINDS = ("repeated", "lost", "changed", "status", "litter")
 _DYING = ("kernel", "runner", "both")
+TOLD_EACH = 30
+"""Cases: some minutes on a busy machine, and whoever waits wants to know that it goes on."""
 
 
 class Tally:
@@ -93,11 +95,13 @@ def main() -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False)
 
-    started, tally = time.monotonic(), Tally()
+    started, tally, names = time.monotonic(), Tally(), list(_names(options))
     nursery = Nursery(folder)
     witness = Witness.start()
     try:
-        for name in _names(options):
+        for done, name in enumerate(names):
+            if done and not done % TOLD_EACH:
+                say(f"{done} of {len(names)} cases, {time.monotonic() - started:.0f} s")
             way, runner, number = name.split("/")
             is_real = way == "real"
             case = make_case(options.seed, runner, int(number), witness.origin, is_real=is_real)
