@@ -169,15 +169,15 @@ class Vitals:
     def enter(self, position: int, doing: Doing, *, is_new: bool) -> None:
         """Note that a position begins to be executed.
 
-        Of a new one nothing is written until the next tick: the journal has its beginning.
+        Of a new one nothing is written to LIFE until the next tick: the journal has its beginning.
         """
         with self._lock:
             if is_new:
                 self._deaths = 0
             self._doing, self._position, self._live_s = doing, position, 0.0
             self._live_since = None
+            self.hear()  # what came before is none of this cell's
             if not is_new:
-                self.hear()
                 self._write()
 
     def leave(self) -> None:

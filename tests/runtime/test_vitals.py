@@ -83,6 +83,23 @@ def test_a_signal_leaves_its_trace_until_it_is_heard(vitals: Vitals, tmp_path: P
     assert read_signs(tmp_path).unheard == frozenset()
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_signal_that_came_before_a_cell_is_none_of_its_own(
+    is_new: bool, vitals: Vitals, tmp_path: Path
+) -> None:
+    """Else a kill would be taken for a stop that the user asked for, and the cell left to him."""
+    previous = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+        before = read_signs(tmp_path).unheard
+        vitals.enter(4, Doing.IN_CELL, is_new=is_new)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+    assert before == {signal.SIGUSR1}
+    assert read_signs(tmp_path).unheard == frozenset()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"DKL1", b"x" * 57, bytes(57)])
 def test_a_missing_or_damaged_hint_says_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
