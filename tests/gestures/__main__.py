@@ -33,6 +33,7 @@ class Campaign:
         self._left = self._seeds()
         self._began = time.monotonic()
         self._loads: list[float] = []
+        self._is_over = False
         self.made: Counter[str] = Counter()
         self.played = self.found = 0
 
@@ -46,8 +47,12 @@ class Campaign:
         """Play all of them."""
         jobs = self._given.jobs
         with ThreadPoolExecutor(jobs) as pool:
-            for each in [pool.submit(self._lend_a_hand) for _ in range(jobs)]:
-                each.result()
+            try:
+                for each in [pool.submit(self._lend_a_hand) for _ in range(jobs)]:
+                    each.result()
+            except KeyboardInterrupt:
+                self._is_over = True
+                raise
 
     def _lend_a_hand(self) -> None:
         hand = Hand.start()
@@ -56,6 +61,8 @@ class Campaign:
                 try:
                     self._play_one(hand, *due)
                 except ValueError:  # no answer: it broke with an error of its own
+                    if self._is_over:
+                        return
                     self._tell(due[0], Played("the player itself broke; see above"))
                     hand.stop()
                     hand = Hand.start()
@@ -75,7 +82,7 @@ class Campaign:
 
     def _next(self) -> tuple[str, bool] | None:
         with self._lock:
-            return next(self._left, None)
+            return None if self._is_over else next(self._left, None)
 
     def _tell(self, seed: str, played: Played) -> None:
         with self._lock:
@@ -83,7 +90,7 @@ class Campaign:
             self.found += bool(played.finding)
             self.made.update(played.made)
             self._loads.append(os.getloadavg()[0])
-            print(f"{seed}: {played.finding[:1500] or 'as promised'}", flush=True)
+            print(f"{seed}: {played.finding[:6000] or 'as promised'}", flush=True)
 
     def tell_sum(self) -> None:
         took, loads = time.monotonic() - self._began, self._loads or [0.0]
