@@ -5,9 +5,9 @@ has computed for CPU_S_MAX since somebody was let go on, or that is blocked wher
 keeps nobody any longer. Where the system tells no CPU time of threads, wall time counts.
 
 Blocked is who has used no CPU time for IDLE_S_MAX, and, where the kernel tells what a thread does,
-already who sleeps and has not run for ASLEEP_S. One that waits for the interpreter's lock wakes
-each switch interval to ask for it, which takes CPU time; one that waits for a processor does not
-sleep. So neither a crowd of computing threads nor a busy machine looks blocked.
+already who sleeps and has not run for ASLEEP_S; but never who waits for a processor. One that waits
+for the interpreter's lock wakes each switch interval to ask for it, which takes CPU time. So
+neither a crowd of computing threads nor a busy machine looks blocked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from durable_kernel.ports import Lane
 
-__all__ = ["ASLEEP_S", "CPU_S_MAX", "IDLE_S_MAX", "Patience", "cpu_s", "is_asleep"]
+__all__ = ["ASLEEP_S", "CPU_S_MAX", "IDLE_S_MAX", "Patience", "cpu_s", "state_of"]
 
 CPU_S_MAX = 0.02
 IDLE_S_MAX = 0.1
@@ -44,16 +44,19 @@ def cpu_s(ident: int) -> float | None:
         return None
 
 
-def is_asleep(ident: int) -> bool:
-    """Tell whether a thread of this process sleeps in the kernel. False where nobody tells."""
+def state_of(ident: int) -> bytes:
+    """Return what the kernel says that a thread of this process does, as in proc(5).
+
+    `S` is asleep, `R` runs or waits for a processor. Empty where nobody tells.
+    """
     thread = threading._active.get(ident)  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     if thread is None or thread.native_id is None:
-        return False
+        return b""
     try:
         with open(f"/proc/self/task/{thread.native_id}/stat", "rb") as file:  # noqa: PTH123 - quick
-            return file.read().rpartition(b") ")[2][:1] == b"S"
+            return file.read().rpartition(b") ")[2][:1]
     except OSError:  # it has ended, or the system has no such files
-        return False
+        return b""
 
 
 @dataclass(slots=True)
@@ -99,10 +102,13 @@ class Patience:
             seen.used_s, seen.changed_at = used_s, now
         idle_s = now - seen.changed_at
         asleep_s = max(ASLEEP_S, 2.2 * sys.getswitchinterval())
-        if idle_s > IDLE_S_MAX or (
-            # It may have run between the two looks, and be asleep again.
-            idle_s > asleep_s and is_asleep(ident) and cpu_s(ident) == used_s
-        ):
+        # It may have run between the two looks, and be asleep again.
+        if idle_s > asleep_s and self._is_blocked(ident, idle_s) and cpu_s(ident) == used_s:
             self._blocked[ident] = used_s
             return True
         return used_s - seen.began_with_s > CPU_S_MAX
+
+    @staticmethod
+    def _is_blocked(ident: int, idle_s: float) -> bool:
+        state = state_of(ident)
+        return state == b"S" or (idle_s > IDLE_S_MAX and state != b"R")

@@ -15,7 +15,7 @@ from durable_kernel.effects import sleeping
 from durable_kernel.effects.sleeping import _real_sleep
 from durable_kernel.errors import CutPositionError
 from durable_kernel.runtime.interrupts import Interrupts
-from durable_kernel.runtime.patience import is_asleep
+from durable_kernel.runtime.patience import state_of
 from tests.runtime.notebooks import Notebook, Service, interrupt_main
 
 
@@ -68,7 +68,7 @@ def _interrupt_the_sleep() -> None:
         frame = sys._current_frames()[main]
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         # It sleeps in the system, or waits for the interpreter right before that.
-        if line == "_real_sleep(left_s)" and (is_asleep(main) or sys.platform != "linux"):
+        if line == "_real_sleep(left_s)" and (state_of(main) == b"S" or sys.platform != "linux"):
             interrupt_main()
             return
         _real_sleep(0.001)

@@ -63,7 +63,8 @@ def test_a_thread_that_waits_for_the_interpreter_is_not_blocked() -> None:
     for each in threads:
         each.start()
     watched = [(Patience(), [_lane_of(each)]) for each in threads]
-    until, found = _monotonic() + 0.5, []
+    until = _monotonic() + 0.5
+    found: list[bool] = []
 
     while len(found) < _LOOKS_MIN or _monotonic() < until:
         found += [watching.is_over(0, lanes) for watching, lanes in watched]
@@ -72,3 +73,25 @@ def test_a_thread_that_waits_for_the_interpreter_is_not_blocked() -> None:
     for each in threads:
         each.join()
     assert not any(found)
+
+
+@pytest.mark.parametrize(("state", "expected"), [(b"R", False), (b"D", True), (b"", True)])
+def test_who_waits_for_a_processor_is_never_blocked(
+    monkeypatch: pytest.MonkeyPatch, state: bytes, expected: bool
+) -> None:
+    """On a machine that is busy with others a thread may get no processor for a second."""
+    monkeypatch.setattr(patience, "IDLE_S_MAX", 0.0)
+    monkeypatch.setattr(patience, "ASLEEP_S", 0.0)
+    monkeypatch.setattr(patience, "state_of", lambda _ident: state)
+    is_done = threading.Event()
+    thread = threading.Thread(target=is_done.wait)
+    thread.start()
+    lanes, watched = [_lane_of(thread)], Patience()
+
+    for _ in range(3):  # the first looks may still see it begin to wait
+        found = watched.is_over(0, lanes)
+        _real_sleep(0.1)
+
+    is_done.set()
+    thread.join()
+    assert found is expected
