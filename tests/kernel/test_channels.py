@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import zmq
-from ipykernel.iostream import IOPubThread
 from jupyter_client.session import Session
 
 from durable_kernel.kernel.channels import Ports, published
@@ -27,51 +27,56 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
     context.destroy(linger=0)
 
 
+class _Published:
+    """What `published` needs of ipykernel's IOPub thread: here the caller is that thread."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+
+    def schedule(self, function: Callable[[], object]) -> None:
+        function()
+
+
 @pytest.fixture
-def thread(context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[IOPubThread]:
-    """An IOPub thread as kernels have one."""
-    socket = context.socket(zmq.XPUB)
-    socket.linger = 0
-    socket.bind_to_random_port("tcp://127.0.0.1")
-    thread = IOPubThread(socket, session=Session())
-    thread.start()
-    yield thread
-    thread.stop()
-    thread.close()
+def iopub(context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Any]:
+    with context.socket(zmq.XPUB) as socket:
+        socket.linger = 0
+        socket.bind_to_random_port("tcp://127.0.0.1")
+        yield _Published(socket)
 
 
-def _client(context: zmq.Context[zmq.Socket[bytes]], thread: IOPubThread) -> zmq.Socket[bytes]:
-    """A client that was welcomed: what is sent from now on is sent to it."""
+def _client(context: zmq.Context[zmq.Socket[bytes]], iopub: Any) -> zmq.Socket[bytes]:
+    """A client that has subscribed: what is sent from now on is sent to it."""
     client = context.socket(zmq.SUB)
-    client.rcvhwm = 1
+    client.linger, client.rcvhwm = 0, 1
     client.subscribe(b"")
-    client.connect(thread.socket.last_endpoint.decode())
-    client.recv_multipart()
+    client.connect(iopub.socket.last_endpoint.decode())
+    iopub.socket.recv()
     return client
 
 
 def test_what_a_client_does_not_take_is_waited_for(
-    context: zmq.Context[zmq.Socket[bytes]], thread: IOPubThread
+    context: zmq.Context[zmq.Socket[bytes]], iopub: Any
 ) -> None:
     """Its buffers are full: all of it arrives before anybody says that it was published."""
-    client = _client(context, thread)
+    client = _client(context, iopub)
     for _ in range(LARGE):
-        thread.schedule(lambda: thread.socket.send(b"." * (1 << 20)))
+        iopub.socket.send(b"." * (1 << 20))
 
     with client:
-        early = asyncio.run(published(thread, Session(), within_s=0.3))
+        early = asyncio.run(published(iopub, Session(), within_s=0.3))
         sizes = [len(client.recv()) for _ in range(LARGE)]
         client.recv_multipart()  # the one behind which there was nothing
-        late = asyncio.run(published(thread, Session(), within_s=60))
+        late = asyncio.run(published(iopub, Session(), within_s=60))
 
     assert (early, late) == (False, True)
     assert set(sizes) == {1 << 20}
 
 
-def test_without_a_client_nothing_is_waited_for(thread: IOPubThread) -> None:
-    thread.schedule(lambda: thread.socket.send(b"nobody hears it"))
+def test_without_a_client_nothing_is_waited_for(iopub: Any) -> None:
+    iopub.socket.send(b"nobody hears it")
 
-    assert asyncio.run(published(thread, Session(), within_s=60))
+    assert asyncio.run(published(iopub, Session(), within_s=60))
 
 
 @on_linux
