@@ -7,7 +7,8 @@ over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from asyncio import Future, ensure_future
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,16 @@ class Backlog:
         if header:
             self.count += 1
             self._waiting[header] = frames
+
+    def forward(self, frames: Sequence[Any], forwarding: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Keep a message at once that is forwarded with the next turn of this thread's loop.
+
+        That turn is taken before it is known to wait: who knows it may refuse the cell before it,
+        and what aborts the queue then has to come behind it.
+        """
+        forwarded = ensure_future(forwarding)
+        self.note(frames)
+        return forwarded
 
     def begin(self, frames: Sequence[Any], *, is_beside: bool = False) -> None:
         """Forget a message: it is handled now. `is_beside`: another one is being handled, too."""

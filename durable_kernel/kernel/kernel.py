@@ -294,8 +294,7 @@ class DurableKernel(IPythonKernel):
         self._ask_to_restore()
         if self.direct.take(msg):
             return None
-        self.backlog.note(msg)  # at once: an awaitable begins a turn of the loop later
-        return super().shell_channel_thread_main(msg)
+        return self.backlog.forward(msg, super().shell_channel_thread_main(msg))
 
     async def dispatch_shell(
         self, msg: Any, /, subshell_id: str | None = None, *, concurrent: bool = False
