@@ -48,6 +48,7 @@ def column(found: Measured) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_pipeline_killed_thrice_under_durable_is_seen_once_from_outside(tmp_path: Path) -> None:
     """One report, no page asked for twice but one in the air at a kill, nothing read changes."""
     answer = tmp_path / "found.json"
@@ -59,7 +60,7 @@ def test_a_pipeline_killed_thrice_under_durable_is_seen_once_from_outside(tmp_pa
         ],
         cwd=ROOT,
         check=True,
-        timeout=280,
+        timeout=840,
     )
 
     (found,) = json.loads(answer.read_text())["tools"]

@@ -17,7 +17,7 @@ from durable_kernel.cli.run import join_parameters
 from durable_kernel.errors import JournalCorruptError
 from durable_kernel.store import Store
 from tests.cli.commands import Durable
-from tests.runtime.notebooks import RUN_ID, Notebook, interrupt_main
+from tests.runtime.notebooks import RUN_ID, Notebook
 
 # --- ls -------------------------------------------------------------------------------------------
 
@@ -313,9 +313,10 @@ def test_each_command_explains_itself(durable: Durable, command: str) -> None:
 def test_an_interrupted_command_exits_as_interrupted(
     durable: Durable, doubtful: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "durable_kernel.cli.ls.known_summary", lambda *_args, **_more: interrupt_main()
-    )
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt  # what a signal raises wherever it is noticed
+
+    monkeypatch.setattr("durable_kernel.cli.ls.known_summary", interrupted)
 
     assert durable("ls").code == 130
 
