@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress, count
+from itertools import compress
 from operator import ne
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
@@ -34,6 +34,7 @@ _REACHES_ALL = frozenset(
 )
 _RUNS_SCRIPT = re.compile(r"^\s*%+\s*(run|load|autoreload|pylab)\b", re.MULTILINE)
 _MACHINERY = re.compile(r"_i{1,3}|_i\d+|_ih|_oh|_dh|In|Out|get_ipython|exit|quit|__\w+__")
+_INPUT = re.compile(r"_i\d+")
 _ATOMS: tuple[type, ...] = (
     *(type(None), bool, int, float, complex, str, bytes, range, type(...)),
     *(CodeType, FrameType, ModuleType, TracebackType),
@@ -55,6 +56,8 @@ class Before:
     """
 
     names: tuple[str, ...]
+    places: tuple[int, ...]
+    """Of names that are looked at: all but `_i1`, `_i2`, …, the inputs, one more for each cell."""
     hashes: tuple[int, ...]
     classes: Mapping[str, type]
     environment: Mapping[Any, Any]
@@ -62,38 +65,48 @@ class Before:
     path: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Mapping[str, Any], last: Before | None = None) -> Before:
-        """Look at the names, the environment and the working folder.
+    def of(
+        cls, names: Mapping[str, Any], last: Before | None = None, folder: str | None = None
+    ) -> Before:
+        """Look at the names, the environment and the working folder, unless that is known.
 
-        Each cell pays for it, so nothing is looked into that was there before the `last` cell: a
-        class that took the very place of another value is taken for a change, which does no harm.
+        Each cell pays for it: some µs, and 75 ns for each name. So nothing is looked into that was
+        there before the `last` cell: a class that took the very place of another value is taken
+        for a change, which does no harm.
         """
-        now, hashes = tuple(names), tuple(map(address_of, names.values()))
+        seen = dict(names)  # at once: threads may bind names meanwhile
+        now, values = tuple(seen), tuple(seen.values())
+        is_longer = last is not None and now[: len(last.names)] == last.names
+        before = last if is_longer else None
+        start = len(before.names) if before is not None else 0
+        places = tuple(each for each in range(start, len(now)) if not _INPUT.fullmatch(now[each]))
+        fresh = places
+        if before is not None:
+            places = before.places + places
+        hashes = tuple(map(address_of, map(values.__getitem__, places)))
         classes: dict[str, type] = {}
-        start = 0
-        if last is not None and now[: len(last.names)] == last.names:
-            start = len(last.names)
-            classes.update(last.classes)
-            for place in compress(count(), map(ne, hashes, last.hashes)):
-                classes.pop(now[place], None)
-                if isinstance(value := names.get(now[place]), type):
-                    classes[now[place]] = value
-        for name in now[start:]:
-            if isinstance(value := names.get(name), type):
-                classes[name] = value
+        if before is not None:
+            classes.update(before.classes)
+            changed = compress(before.places, map(ne, hashes, before.hashes))
+            fresh = (*changed, *fresh)
+        for each in fresh:
+            classes.pop(now[each], None)
+            if isinstance(value := values[each], type):
+                classes[now[each]] = value
         return cls(
             now,
+            places,
             hashes,
             classes,
             dict(getattr(os.environ, "_data", os.environ)),  # as it is held: not decoded
-            folder_now(),
+            folder_now() if folder is None else folder,
             tuple(sys.path),
         )
 
     @cached_property
     def addresses(self) -> Mapping[str, int]:
-        """Addresses of the values by their names."""
-        return dict(zip(self.names, self.hashes, strict=True))
+        """Addresses of the values by their names, but for inputs."""
+        return dict(zip(map(self.names.__getitem__, self.places), self.hashes, strict=True))
 
     @property
     def variables(self) -> dict[str, str]:

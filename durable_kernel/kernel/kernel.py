@@ -41,13 +41,7 @@ from durable_kernel.kernel.direct import DirectAnswers
 from durable_kernel.kernel.from_the_top import FromTheTop
 from durable_kernel.kernel.magics import register_magic
 from durable_kernel.kernel.outputs import Capture, CapturingSession, connect_thread
-from durable_kernel.kernel.performing import (
-    Asked,
-    Performer,
-    error_content,
-    flush_all,
-    refusal,
-)
+from durable_kernel.kernel.performing import Asked, Performer, error_content, flush_all, refusal
 from durable_kernel.kernel.prompting import Receiver, ask_client, refuse_unreachable
 from durable_kernel.kernel.replacing import REPLACE, Origin, Replacement
 from durable_kernel.kernel.replaying import Restoration
@@ -310,6 +304,8 @@ class DurableKernel(IPythonKernel):
             return
         self.backlog.begin(msg, is_beside=concurrent)
         await super().dispatch_shell(msg, subshell_id, concurrent=concurrent)
+        if not (concurrent or self.run is None):
+            self.run.look_around()
 
     def pre_handler_hook(self) -> None:
         """Let SIGINT raise KeyboardInterrupt, but never inside a journal write."""

@@ -53,6 +53,7 @@ class Keeping:
         self._names: MutableMapping[str, Any] | None = None
         self._bound: Bound = lambda _values: None
         self._before: Before | None = None
+        self._folder: str | None = None
 
     def watch(self, names: MutableMapping[str, Any], bound: Bound = lambda _values: None) -> None:
         """Say where cells have their names. `bound` is told what was brought back into them."""
@@ -61,7 +62,12 @@ class Keeping:
     def begin(self) -> None:
         """Look at the names as a cell finds them."""
         if self._names is not None:
-            self._before = Before.of(self._names, self._before)
+            self._before = Before.of(self._names, self._before, self._folder)
+            self._folder = None
+
+    def look_around(self) -> None:
+        """Look at what takes a call of the system, before the next cell begins."""
+        self._folder = folder_now()
 
     # --- into the journal -------------------------------------------------------------------------
 

@@ -316,6 +316,14 @@ class Run(Branching):
         self._vitals.enter(execution.position, doing, is_new=execution.history is None)
         self.modules.begin(execution.history)
 
+    def look_around(self) -> None:
+        """Look at what the next cell begins with, while nobody waits for it. The main thread.
+
+        Signals so far are none of its own, and it finds this folder.
+        """
+        self._vitals.rest()
+        self.keeping.look_around()
+
     def end_cell(self, _execution: CellExecution) -> None:
         self.port.leave_position()
         self.keep_generators()

@@ -136,7 +136,7 @@ class Vitals:
         self._life = _open(folder / LIFE_NAME, os.O_RDWR | os.O_CREAT)
         self._signals = _open(folder / SIGNALS_NAME, os.O_RDWR | os.O_CREAT)
         self._statm = _open(Path(_STATM), os.O_RDONLY)
-        self._is_listening = False
+        self._is_listening = self._is_quiet = False
         self._epoch = epoch
         self._doing, self._position = Doing.IDLE, _NEVER
         self._live_s, self._rss = 0.0, 0
@@ -160,6 +160,11 @@ class Vitals:
                 if os.lseek(self._signals, 0, os.SEEK_CUR):
                     self._forget_signals()
 
+    def rest(self) -> None:
+        """Forget them between two cells, where nobody listens to signals: the next need not."""
+        self.hear()
+        self._is_quiet = True
+
     def _forget_signals(self) -> None:
         if self._signals is not None:
             with suppress(OSError):
@@ -176,7 +181,9 @@ class Vitals:
                 self._deaths = 0
             self._doing, self._position, self._live_s = doing, position, 0.0
             self._live_since = None
-            self.hear()  # what came before is none of this cell's
+            if not self._is_quiet:
+                self.hear()  # what came before is none of this cell's
+            self._is_quiet = False
             if not is_new:
                 self._write()
 

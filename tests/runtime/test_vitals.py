@@ -100,6 +100,27 @@ def test_a_signal_that_came_before_a_cell_is_none_of_its_own(
     assert read_signs(tmp_path).unheard == frozenset()
 
 
+def test_between_two_cells_signals_are_forgotten_ahead_for_one_cell_only(
+    vitals: Vitals, tmp_path: Path
+) -> None:
+    """The next cell asks the system nothing; the one behind it does, if nobody looked again."""
+    previous = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+        vitals.rest()
+        rested = read_signs(tmp_path).unheard
+        vitals.enter(4, Doing.IN_CELL, is_new=True)
+        signal.raise_signal(signal.SIGUSR1)
+        during = read_signs(tmp_path).unheard
+        vitals.enter(5, Doing.IN_CELL, is_new=True)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+    assert rested == frozenset()
+    assert during == {signal.SIGUSR1}
+    assert read_signs(tmp_path).unheard == frozenset()
+
+
 @pytest.mark.parametrize("content", [None, b"", b"DKL1", b"x" * 57, bytes(57)])
 def test_a_missing_or_damaged_hint_says_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
