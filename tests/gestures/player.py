@@ -139,7 +139,7 @@ class Player:
         """Send cells in a row, and let the model see what came."""
         self.model.dry().ran(cells, [None] * len(cells))  # raises ForbiddenError
         self.front.typed = [str(self.draw.randrange(10**6)) for _ in cells]
-        asked = [self.front.send(each.source, each.id) for each in cells]
+        asked = self.front.send_together([(each.source, each.id) for each in cells])
         shown = [self.front.wait(each) for each in asked]
         for cell, each in zip(cells, shown, strict=True):
             said = (each.status, each.count, each.text, each.error, each.told)
