@@ -50,7 +50,12 @@ def test_a_divergence_in_a_task_stops_the_cell(
 def test_calls_under_way_at_a_stop_are_made_again(notebook: Notebook, service: Service) -> None:
     """Nobody gave them up: only the run went no further."""
     notebook.names.update(always=REPEAT_ALWAYS, stop=RunSuspendedError("for a test"))
-    service.travel = _slowly
+
+    async def travel(_name: str) -> None:
+        if notebook.names["halts"]:
+            await asyncio.Event().wait()  # it is on its way when the stop comes
+
+    service.travel = travel
     source = (
         "import asyncio\n"
         "async def halt():\n    await asyncio.sleep(0.01)\n"
@@ -68,7 +73,3 @@ def test_calls_under_way_at_a_stop_are_made_again(notebook: Notebook, service: S
     assert session.run.latch is None
     assert session.text().startswith("['a: done', 'b: done', None]")
     assert service.requests == ["a", "b"]  # the stop came while they were on their way
-
-
-async def _slowly(_name: str) -> None:
-    await asyncio.sleep(0.03)
