@@ -138,7 +138,7 @@ class Vitals:
         self._statm = _open(Path(_STATM), os.O_RDONLY)
         self._is_listening = self._is_quiet = False
         self._epoch = epoch
-        self._doing, self._position = Doing.IDLE, _NEVER
+        self._doing, self._position, self._told = Doing.IDLE, _NEVER, _NEVER
         self._live_s, self._rss = 0.0, 0
         self._deaths = counted.deaths
         self._last_facts = counted.stuck_at, counted.stuck, oom_kills_of_system()
@@ -175,6 +175,7 @@ class Vitals:
         """Note that a position begins to be executed.
 
         Of a new one nothing is written to LIFE until the next tick: the journal has its beginning.
+        But where LIFE tells of an older attempt with that number, the deaths there are not its own.
         """
         with self._lock:
             if is_new:
@@ -184,7 +185,7 @@ class Vitals:
             if not self._is_quiet:
                 self.hear()  # what came before is none of this cell's
             self._is_quiet = False
-            if not is_new:
+            if not is_new or position == self._told:
                 self._write()
 
     def leave(self) -> None:
@@ -237,6 +238,7 @@ class Vitals:
             self._deaths,
             *self._last_facts,
         )
+        self._told = self._position
         with suppress(OSError):
             os.pwrite(self._life, packed, 0)
 

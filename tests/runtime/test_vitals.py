@@ -51,6 +51,19 @@ def test_a_new_cell_has_no_deaths_of_the_cell_before(vitals: Vitals, tmp_path: P
     assert read_signs(tmp_path).deaths == 0
 
 
+def test_a_new_attempt_at_a_position_has_no_deaths_of_the_one_before(
+    vitals: Vitals, tmp_path: Path
+) -> None:
+    """H36: an edited cell takes the number of the one that killed its process, and is no poison."""
+    vitals.enter(4, Doing.IN_CELL, is_new=False)
+    before = read_signs(tmp_path)
+    vitals.leave()
+    vitals.enter(4, Doing.IN_CELL, is_new=True)
+
+    assert (before.position, before.deaths) == (4, 1)
+    assert (read_signs(tmp_path).position, read_signs(tmp_path).deaths) == (4, 0)
+
+
 def test_what_a_replay_was_executing_is_told_until_it_is_over(
     vitals: Vitals, tmp_path: Path
 ) -> None:
