@@ -23,7 +23,7 @@ import pytest
 
 from durable_kernel.headless import RunRequest, run_notebook
 from durable_kernel.headless.exits import Exit
-from durable_kernel.history import Outline
+from tests.headless.jobs import Told
 
 pytestmark = pytest.mark.slow
 
@@ -41,18 +41,6 @@ while number:
 STRICT, LENIENT = r"/pages/(\d+)", r"/pages?/(\d+)"
 STRICT_TITLE, LENIENT_TITLE = "page['title']", "page.get('title', '')"
 SHOW = "print(len(titles))"
-
-
-class _Told:
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-    def start(self, cells: int) -> None: ...
-
-    def cell(self, done: int, outline: Outline) -> None: ...
 
 
 @dataclass
@@ -123,7 +111,7 @@ class Notebook:
         ]
         path = self._folder / "crawl.ipynb"
         path.write_text(nbformat.writes(new.new_notebook(cells=cells)))
-        told = _Told()
+        told = Told()
         code = run_notebook(RunRequest(path, home=self._folder / "home", **options), told)
         return code, "\n".join(told.sentences)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 
-from durable_kernel.headless import RunRequest, run_notebook
+from durable_kernel.headless import run_notebook
 from durable_kernel.headless.exits import Exit
-from durable_kernel.history import Outline
+from tests.headless.jobs import Told, request_of
 
 pytestmark = pytest.mark.slow
 
@@ -35,27 +35,7 @@ except TimeoutError:
 """
 
 
-class _Told:
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-    def start(self, cells: int) -> None: ...
-
-    def cell(self, done: int, outline: Outline) -> None: ...
-
-
-def _request(folder: Path, *sources: str, tags: tuple[str, ...] = ()) -> RunRequest:
-    new: Any = nbformat.v4
-    cells = [
-        new.new_code_cell(each, id=f"c{index}", metadata={"tags": list(tags)})
-        for index, each in enumerate(sources)
-    ]
-    path = folder / "n.ipynb"
-    path.write_text(nbformat.writes(new.new_notebook(cells=cells)))
-    return RunRequest(path, output=folder / "out.ipynb", home=folder / "home")
+_request = partial(request_of, output="out.ipynb")
 
 
 def _shown(path: Path) -> list[str]:
@@ -65,12 +45,12 @@ def _shown(path: Path) -> list[str]:
 
 def test_a_run_goes_on_with_what_was_kept_of_a_cut_cell(tmp_path: Path) -> None:
     """Without it the run stops before that cell, names what is missing, and says the way."""
-    run_notebook(_request(tmp_path, _HANDLER, _CUT, "1 / 0"), _Told())
+    run_notebook(_request(tmp_path, _HANDLER, _CUT, "1 / 0"), Told())
     mended = _request(tmp_path, _HANDLER, _CUT, "print(seen, 'pages' in globals())")
-    told = _Told()
+    told = Told()
 
     refused = run_notebook(mended, told)
-    done = run_notebook(replace(mended, partly=True), _Told())
+    done = run_notebook(replace(mended, partly=True), Told())
 
     assert (refused, done) == (Exit.REFUSED, Exit.DONE)
     assert "`pages`: cannot pickle 'generator' object" in told.sentences[-1]
@@ -84,9 +64,9 @@ def test_a_cut_cell_that_is_not_executed_again_shows_what_it_showed(tmp_path: Pa
     handler = _HANDLER.replace("TimeoutError", "TimeoutError('late')")
     expects = ("raises-exception",)
     fails = "import os\nif os.getppid(): os.kill(os.getpid(), 9)"
-    run_notebook(_request(tmp_path, handler, cut, fails, tags=expects), _Told())
+    run_notebook(_request(tmp_path, handler, cut, fails, tags=expects), Told())
 
-    done = run_notebook(_request(tmp_path, handler, cut, "print(total)", tags=expects), _Told())
+    done = run_notebook(_request(tmp_path, handler, cut, "print(total)", tags=expects), Told())
 
     assert done is Exit.DONE
     assert _shown(tmp_path / "out.ipynb") == ["begun\n", "late", "7\n"]

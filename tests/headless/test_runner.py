@@ -12,10 +12,10 @@ from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.channels import AsyncZMQSocketChannel
 from traitlets import Type
 
-from durable_kernel.headless import RunRequest, run_notebook
+from durable_kernel.headless import run_notebook
 from durable_kernel.headless.exits import Exit
 from durable_kernel.headless.kernels import OwnKernelManager
-from durable_kernel.history import Outline
+from tests.headless.jobs import Told, request_of
 
 pytestmark = pytest.mark.slow
 
@@ -50,31 +50,6 @@ class _LateManager(OwnKernelManager):
     client_factory: Any = Type(_LateClient)
 
 
-class _Told:
-    """Collects what a run says."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-    def start(self, cells: int) -> None: ...
-
-    def cell(self, done: int, outline: Outline) -> None: ...
-
-
-def _request(folder: Path, *sources: str, tags: tuple[str, ...] = ()) -> RunRequest:
-    new: Any = nbformat.v4
-    cells = [
-        new.new_code_cell(source, id=f"c{index}", metadata={"tags": list(tags)})
-        for index, source in enumerate(sources)
-    ]
-    path = folder / "n.ipynb"
-    path.write_text(nbformat.writes(new.new_notebook(cells=cells)))
-    return RunRequest(path, home=folder / "home")
-
-
 def test_a_kernel_that_dies_as_it_starts_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,9 +57,9 @@ def test_a_kernel_that_dies_as_it_starts_is_replaced(
     site.mkdir()
     (site / "sitecustomize.py").write_text(_DIES_ONCE_AT_START.format(mark=str(mark)))
     monkeypatch.setenv("PYTHONPATH", str(site))
-    told = _Told()
+    told = Told()
 
-    code = run_notebook(_request(tmp_path, "1"), told)
+    code = run_notebook(request_of(tmp_path, "1"), told)
 
     assert mark.exists()
     assert code is Exit.DONE
@@ -108,9 +83,9 @@ class _Slow(OwnKernelManager):
 
 
 def test_a_kernel_that_starts_slowly_is_waited_for(tmp_path: Path) -> None:
-    told = _Told()
+    told = Told()
 
-    code = run_notebook(_request(tmp_path, "1"), told, kernels=_Slow)
+    code = run_notebook(request_of(tmp_path, "1"), told, kernels=_Slow)
 
     assert (code, told.sentences[1:]) == (Exit.DONE, [])
 
@@ -121,7 +96,7 @@ def test_a_run_that_is_stopped_in_a_cell_prints_no_traceback(
     """The kernel stops while its cell still ends: its reply has no socket to leave through."""
     source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)"
 
-    code = run_notebook(_request(tmp_path, source), _Told())
+    code = run_notebook(request_of(tmp_path, source), Told())
 
     assert code is Exit.INTERRUPTED
     assert "Traceback" not in capfd.readouterr().err
@@ -130,9 +105,9 @@ def test_a_run_that_is_stopped_in_a_cell_prints_no_traceback(
 def test_an_interrupt_sent_to_the_kernel_is_an_exception_of_the_cell(tmp_path: Path) -> None:
     """Nobody can tell it from a KeyboardInterrupt that the code raised; the runner goes by it."""
     source = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
-    told = _Told()
+    told = Told()
 
-    code = run_notebook(_request(tmp_path, source), told)
+    code = run_notebook(request_of(tmp_path, source), told)
 
     assert code is Exit.CELL_RAISED
     assert told.sentences[1].startswith("a cell raised KeyboardInterrupt")
@@ -140,9 +115,9 @@ def test_an_interrupt_sent_to_the_kernel_is_an_exception_of_the_cell(tmp_path: P
 
 def test_a_signal_interrupts_the_run_and_leaves_it_to_be_resumed(tmp_path: Path) -> None:
     source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
-    told = _Told()
+    told = Told()
 
-    code = run_notebook(_request(tmp_path, "1", source), told)
+    code = run_notebook(request_of(tmp_path, "1", source), told)
 
     assert code is Exit.INTERRUPTED
     assert told.sentences[1:] == [
@@ -153,9 +128,9 @@ def test_a_signal_interrupts_the_run_and_leaves_it_to_be_resumed(tmp_path: Path)
 def test_a_stop_ends_the_run_also_in_a_cell_whose_errors_are_expected(tmp_path: Path) -> None:
     """H2: a cell that may not be executed again is no error that a notebook can expect."""
     source = "import os\nopen('written', 'w').close()\nos.kill(os.getpid(), 9)"
-    told = _Told()
+    told = Told()
 
-    code = run_notebook(_request(tmp_path, source, "2", tags=("raises-exception",)), told)
+    code = run_notebook(request_of(tmp_path, source, "2", tags=("raises-exception",)), told)
 
     assert code is Exit.REFUSED
     assert "opens written for writing" in told.sentences[-1]
@@ -163,9 +138,9 @@ def test_a_stop_ends_the_run_also_in_a_cell_whose_errors_are_expected(tmp_path: 
 
 def test_an_output_that_a_notebook_cannot_hold_is_told_in_one_sentence(tmp_path: Path) -> None:
     source = "from IPython.display import display\ndisplay({'application/x': {'a': 1}}, raw=True)"
-    told = _Told()
+    told = Told()
 
-    code = run_notebook(_request(tmp_path, "1", source), told)
+    code = run_notebook(request_of(tmp_path, "1", source), told)
 
     assert code is Exit.CELL_RAISED
     assert told.sentences[-1].startswith("cell 1 showed what a notebook file can't hold: ")
@@ -173,9 +148,9 @@ def test_an_output_that_a_notebook_cannot_hold_is_told_in_one_sentence(tmp_path:
 
 def test_what_was_printed_is_in_the_notebook_however_late_it_comes(tmp_path: Path) -> None:
     """A kernel may stand still between its reply and the last output of the cell."""
-    request = _request(tmp_path, "print('late')")
+    request = request_of(tmp_path, "print('late')")
 
-    code = run_notebook(request, _Told(), kernels=_LateManager)
+    code = run_notebook(request, Told(), kernels=_LateManager)
 
     written: Any = nbformat.read(request.notebook, as_version=4)
     assert code is Exit.DONE
